@@ -1,0 +1,74 @@
+# Smalt: `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CLUSTER ?= local
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SYSTEM := PYTHONPATH=tests CLUSTER=$(CLUSTER) $(PYTHON)
+export PYTHONDONTWRITEBYTECODE := 1
+export CLUSTER
+
+.PHONY: help demo test check generate up images status down bench clean lock setup format
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(READY) ## a cluster, Smalt, the quickstart and a real prediction; leaves the cluster up
+	@$(SYSTEM) -m demo
+
+test: $(READY) ## every test, those against the real cluster included (sets everything up)
+	@$(SYSTEM) -m cluster up
+	@$(SYSTEM) -m cluster images
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(READY) ## format, lint, types, import contracts, generated files, unit, golden and contract tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m smalt.crds --check
+	$(BIN)/python -m pytest -q -m "not controlplane and not cluster and not slow" tests/unit tests/golden tests/contract
+
+format: $(READY) ## format and sort the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: $(READY) ## write crds/ from the models, and the golden manifests
+	$(BIN)/python -m smalt.crds
+	$(BIN)/python -m pytest -q tests/golden --update-golden
+
+lock: $(READY) ## resolve requirements/*.in again into locks with hashes and no addresses
+	cd requirements && for name in *.in; do \
+	  ../$(BIN)/uv pip compile -q --upgrade --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url "$$name" -o "$${name%.in}.txt" || exit 1; done
+
+up: ## start (or repair) the cluster chosen by CLUSTER=local|kind|current
+	@$(SYSTEM) -m cluster up
+
+images: ## build the images and hand them to the cluster
+	@$(SYSTEM) -m cluster images
+
+status: ## what of the local cluster runs
+	@$(SYSTEM) -m cluster status
+
+down: ## end the local cluster without a trace
+	@$(SYSTEM) -m cluster down
+
+bench: $(READY) ## measure against named peers (ONLY=operator for one file's)
+	@PYTHONPATH=tests $(BIN)/python -m bench $(ONLY)
+
+setup: $(READY) ## the virtualenv alone
+
+clean: ## remove what was built here (the cache folder of binaries and images stays)
+	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# A virtualenv from the lock; the project's own packages by path, so that nothing is built or fetched without a hash.
+$(READY): requirements/dev.txt
+	@$(SYSTEM) -m cluster doctor --only python
+	@echo "virtualenv from requirements/dev.txt"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	 printf '%s\n' $(CURDIR)/operator/src $(CURDIR)/trainer_image/src $(CURDIR)/scorer_image/src > $$site/smalt.pth
+	@touch $@
