@@ -1,0 +1,1 @@
+"""`make demo`: from nothing to a served prediction, as a newcomer would do it by hand with kubectl."""
