@@ -1,0 +1,231 @@
+"""The operator is ended by SIGKILL before and after every write of the quickstart: it always ends in the same state.
+
+The API server is real and so is the operator's process; what a node would report is played, so that a round takes
+seconds. The proxy between the two sees each write and strikes at the n-th, on either side of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+
+from support.controlplane import ControlPlane
+from support.fault_proxy import Fault, FaultProxy
+from support.player import Player
+
+Json = dict[str, Any]
+REPOSITORY = Path(__file__).resolve().parents[2]
+READY = (
+    ("workspaces", "quickstart"),
+    ("experiments", "breast-cancer"),
+    ("trainingruns", "breast-cancer-1"),
+    ("models", "breast-cancer-1"),
+    ("modeldeployments", "breast-cancer"),
+)
+ROUND_SECONDS = 40
+VOLATILE = frozenset({"uid", "resourceVersion", "creationTimestamp", "managedFields", "lastTransitionTime", "selfLink"})
+
+
+class Operator:
+    """The operator's process, talking through the proxy; ended hard, or at the end of the round."""
+
+    def __init__(self, namespace: str, proxy: FaultProxy, folder: Path) -> None:
+        self.namespace, self.proxy, self.folder = namespace, proxy, folder
+        self.process: subprocess.Popen[bytes] | None = None
+        self.starts = 0
+
+    def start(self) -> None:
+        self.starts += 1
+        kubeconfig = self.folder / "kubeconfig"
+        kubeconfig.write_text(yaml.safe_dump(plain_kubeconfig(self.proxy.url)))
+        settings = {
+            "KUBECONFIG": str(kubeconfig),
+            "SMALT_NAMESPACE": self.namespace,
+            "SMALT_LEASE_NAMESPACE": self.namespace,
+            # A Lease of its own for each start: the dead one's is still held, and waiting for it is another test.
+            "SMALT_LEASE_NAME": f"smalt-{self.starts}",
+            "SMALT_METRICS_PORT": "0",
+            "PYTHONPATH": str(REPOSITORY / "operator/src"),
+        }
+        with (self.folder / f"operator-{self.starts}.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "smalt"], env=os.environ | settings, stdout=log, stderr=log
+            )
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    @property
+    def is_dead(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def log(self) -> str:
+        return (self.folder / f"operator-{self.starts}.log").read_text()[-4000:]
+
+
+def plain_kubeconfig(server: str) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "proxy",
+        "clusters": [{"name": "proxy", "cluster": {"server": server}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "proxy"}}],
+        "users": [{"name": "proxy", "user": {}}],
+    }
+
+
+@pytest.fixture(scope="module")
+def proxy_tls(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ssl.SSLContext]:
+    """The plane's address, and a TLS context with the certificate of its kubeconfig."""
+    config = json.loads(plane.kubectl("config", "view", "--raw", "-o", "json", "--minify"))
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    folder = tmp_path_factory.mktemp("tls")
+    context = ssl.create_default_context(cafile=file_of(cluster, "certificate-authority", folder))
+    context.load_cert_chain(file_of(user, "client-certificate", folder), file_of(user, "client-key", folder))
+    return cluster["server"], context
+
+
+def file_of(section: Json, key: str, folder: Path) -> str:
+    """kubeconfig gives a path, or the bytes themselves in base64."""
+    import base64
+
+    if key in section:
+        return str(section[key])
+    path = folder / key
+    path.write_bytes(base64.b64decode(section[f"{key}-data"]))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def sample(plane: ControlPlane) -> str:
+    return plane.kubectl("kustomize", str(REPOSITORY / "manifests/samples/quickstart"))
+
+
+def play(
+    plane: ControlPlane,
+    tls: tuple[str, ssl.SSLContext],
+    sample: str,
+    folder: Path,
+    fault: tuple[int, Literal["before", "after"]] | None,
+) -> tuple[Json, list[str], bool]:
+    """One round of the quickstart; gives back its end state, the writes that passed and whether the fault struck."""
+    namespace = f"fault-{uuid.uuid4().hex[:8]}"
+    plane.kubectl("create", "namespace", namespace)
+    with FaultProxy(*tls) as proxy, Player(plane, namespace):
+        operator = Operator(namespace, proxy, folder)
+        if fault is not None:
+            proxy.fault = Fault(write=fault[0], side=fault[1], strike=operator.kill)
+        plane.kubectl("-n", namespace, "apply", "-f", "-", stdin=sample)
+        operator.start()
+        try:
+            wait_until_ready(plane, namespace, operator)
+        finally:
+            if not operator.is_dead:
+                operator.kill()
+        struck = proxy.fault is not None and proxy.fault.struck
+        return end_state(plane, namespace), proxy.writes, struck
+
+
+def wait_until_ready(plane: ControlPlane, namespace: str, operator: Operator) -> None:
+    deadline = time.monotonic() + ROUND_SECONDS
+    while True:
+        if operator.is_dead:
+            operator.start()
+        listed = plane.kubectl("-n", namespace, "get", ",".join(kind for kind, _ in READY), "-o", "json")
+        ready = {each["metadata"]["name"] + each["kind"] for each in json.loads(listed)["items"] if is_ready(each)}
+        if len(ready) == len(READY):
+            return
+        assert time.monotonic() < deadline, f"only {sorted(ready)} are ready\n{operator.log()}"
+        time.sleep(0.2)
+
+
+def is_ready(found: Json) -> bool:
+    status = found.get("status", {})
+    return status.get("observedGeneration") == found["metadata"]["generation"] and any(
+        each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions", [])
+    )
+
+
+def end_state(plane: ControlPlane, namespace: str) -> Json:
+    """Everything there is by kind and name, without what differs from one object's life to another's."""
+    kinds = (
+        ",".join(kind for kind, _ in READY)
+        + ",jobs,deployments.apps,services,serviceaccounts,networkpolicies,persistentvolumeclaims"
+    )
+    listed = json.loads(plane.kubectl("-n", namespace, "get", kinds, "-o", "json"))["items"]
+    secrets = json.loads(plane.kubectl("-n", namespace, "get", "secrets", "-o", "json"))["items"]
+    state = {f"{each['kind']}/{each['metadata']['name']}": steady(each, namespace) for each in listed}
+    return state | {f"Secret/{each['metadata']['name']}": sorted(each["data"]) for each in secrets}
+
+
+def steady(value: Any, namespace: str) -> Any:
+    if isinstance(value, dict):
+        kept = {
+            key: steady(each, namespace)
+            for key, each in value.items()
+            if key not in VOLATILE and "uid" not in key.lower()
+        }
+        kept.pop("clusterIP", None)
+        kept.pop("clusterIPs", None)
+        kept.pop("annotations", None)
+        return {key: each for key, each in kept.items() if not key.endswith(("Time", "Timestamp"))}
+    if isinstance(value, list):
+        return [steady(each, namespace) for each in value]
+    return value.replace(namespace, "NAMESPACE") if isinstance(value, str) else value
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    plane: ControlPlane, proxy_tls: tuple[str, ssl.SSLContext], sample: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Json, list[str]]:
+    """The end state and the writes of a round in which nothing happens."""
+    state, writes, _ = play(plane, proxy_tls, sample, tmp_path_factory.mktemp("undisturbed"), None)
+    return state, writes
+
+
+def rounds() -> Iterator[tuple[int, Literal["before", "after"]]]:
+    """More than the quickstart writes, and the test below fails when that stops being true."""
+    for write in range(1, MOST_WRITES + 1):
+        yield write, "before"
+        yield write, "after"
+
+
+MOST_WRITES = 30
+
+
+def test_the_quickstart_writes_no_more_than_the_rounds_cover(undisturbed: tuple[Json, list[str]]) -> None:
+    assert 10 < len(undisturbed[1]) <= MOST_WRITES, undisturbed[1]
+
+
+@pytest.mark.parametrize(("write", "side"), rounds())
+def test_ends_in_the_same_state(
+    plane: ControlPlane,
+    proxy_tls: tuple[str, ssl.SSLContext],
+    sample: str,
+    undisturbed: tuple[Json, list[str]],
+    tmp_path: Path,
+    write: int,
+    side: Literal["before", "after"],
+) -> None:
+    expected, writes = undisturbed
+    if write > len(writes):
+        return  # the round would be the undisturbed one again
+    state, _, struck = play(plane, proxy_tls, sample, tmp_path, (write, side))
+    assert struck or write > len(writes) - 3, "statuses may be joined into fewer writes, children may not"
+    assert [name for name in state if name.startswith("Job/")] == ["Job/breast-cancer-1-1"]
+    assert [name for name in state if name.startswith("Model/")] == ["Model/breast-cancer-1"]
+    assert state == expected

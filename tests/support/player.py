@@ -1,0 +1,173 @@
+"""Plays the node: without one, pods, Jobs, volumes and Deployments get the results that a test chooses.
+
+The API server is real; only what a kubelet and the controllers would report is written here, so that a round of
+the whole quickstart takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from support.controlplane import ControlPlane
+
+Json = dict[str, Any]
+DIGEST = "sha256:" + "ab" * 32
+MANAGED = "app.kubernetes.io/managed-by=smalt"
+
+
+def successful_result() -> Json:
+    """What the trainer leaves as its termination message (the contract's version 1)."""
+    return {
+        "version": 1,
+        "outcome": "Succeeded",
+        "reason": "Succeeded",
+        "message": "",
+        "exitCode": 0,
+        "metrics": {"auc": 0.97},
+        "nonFinite": [],
+        "digests": {"code": DIGEST, "data": {"train": DIGEST}, "environment": DIGEST, "parameters": DIGEST},
+        "outputs": {
+            "model": {
+                "uri": "mlflow-artifacts:/1/abc/artifacts/outputs/model",
+                "digest": DIGEST,
+                "bytes": 10,
+                "files": 1,
+            }
+        },
+        "tracking": {"runId": "abc", "experimentId": "1"},
+    }
+
+
+@dataclass
+class Player:
+    """Watches one namespace and answers; `step` may be called by hand instead of running the thread."""
+
+    plane: ControlPlane
+    namespace: str
+    result: Callable[[], Json] = successful_result
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Player:
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        assert self._thread is not None
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.1):
+            self.step()
+
+    def step(self) -> None:
+        """One look at everything that waits for a node, and its answer."""
+        kinds = "jobs,pods,deployments.apps,persistentvolumeclaims"
+        listed = json.loads(self.plane.kubectl("-n", self.namespace, "get", kinds, "-l", MANAGED, "-o", "json"))
+        pods = [item for item in listed["items"] if item["kind"] == "Pod"]
+        for item in listed["items"]:
+            match item["kind"]:
+                case "PersistentVolumeClaim":
+                    self._bind(item)
+                case "Deployment":
+                    self._roll_out(item, pods)
+                case "Job":
+                    self._finish(item, pods)
+
+    def _bind(self, claim: Json) -> None:
+        if claim.get("status", {}).get("phase") != "Bound":
+            self._status("persistentvolumeclaim", claim, {"phase": "Bound"})
+
+    def _roll_out(self, deployment: Json, pods: list[Json]) -> None:
+        """A pod that is ready for the current template, and a status that says so."""
+        generation = deployment["metadata"]["generation"]
+        name = f"{deployment['metadata']['name']}-{generation}"
+        if not any(pod["metadata"]["name"] == name for pod in pods):
+            self._pod(name, deployment, deployment["spec"]["template"])
+        status = {
+            "observedGeneration": generation,
+            "replicas": 1,
+            "readyReplicas": 1,
+            "updatedReplicas": 1,
+            "availableReplicas": 1,
+            "conditions": [
+                {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable", "message": ""}
+            ],
+        }
+        if deployment.get("status", {}).get("observedGeneration") != generation:
+            self._status("deployment.apps", deployment, status)
+
+    def _finish(self, job: Json, pods: list[Json]) -> None:
+        if any(condition["type"] == "Complete" for condition in job.get("status", {}).get("conditions", [])):
+            return
+        name = f"{job['metadata']['name']}-pod"
+        if not any(pod["metadata"]["name"] == name for pod in pods):
+            self._pod(name, job, job["spec"]["template"], finished=True)
+        started = job["metadata"]["creationTimestamp"]
+        condition = {"status": "True", "lastTransitionTime": started, "reason": "CompletionsReached", "message": ""}
+        status = {
+            "startTime": started,
+            "completionTime": started,
+            "succeeded": 1,
+            "uncountedTerminatedPods": {},
+            "conditions": [condition | {"type": "SuccessCriteriaMet"}, condition | {"type": "Complete"}],
+        }
+        self._status("job", job, status)
+
+    def _pod(self, name: str, owner: Json, template: Json, finished: bool = False) -> None:
+        metadata = {
+            "name": name,
+            "labels": template["metadata"]["labels"],
+            "annotations": template["metadata"].get("annotations", {}),
+            "ownerReferences": [
+                {
+                    "apiVersion": owner["apiVersion"],
+                    "kind": owner["kind"],
+                    "name": owner["metadata"]["name"],
+                    "uid": owner["metadata"]["uid"],
+                    "controller": True,
+                }
+            ],
+        }
+        if owner["kind"] == "Job":
+            metadata["labels"] = metadata["labels"] | {"batch.kubernetes.io/job-name": owner["metadata"]["name"]}
+        # A pod of its own API kind, but without volumes: nothing runs, only its report matters.
+        container = {"name": template["spec"]["containers"][0]["name"], "image": "played"}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
+        self.plane.kubectl("-n", self.namespace, "create", "-f", "-", stdin=json.dumps(pod))
+        self._status("pod", pod, self._report(container["name"], finished))
+
+    def _report(self, container: str, finished: bool) -> Json:
+        instant = "2026-01-01T00:00:00Z"
+        about = {"name": container, "image": "played", "imageID": f"played@{DIGEST}", "restartCount": 0}
+        if finished:
+            state = {
+                "exitCode": 0,
+                "reason": "Completed",
+                "message": json.dumps(self.result()),
+                "startedAt": instant,
+                "finishedAt": instant,
+            }
+            return {
+                "phase": "Succeeded",
+                "containerStatuses": [about | {"ready": False, "state": {"terminated": state}}],
+            }
+        running = about | {"ready": True, "started": True, "state": {"running": {"startedAt": instant}}}
+        return {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [running],
+        }
+
+    def _status(self, kind: str, item: Json, status: Json) -> None:
+        name = item["metadata"]["name"]
+        patch = json.dumps({"status": status})
+        self.plane.kubectl(
+            "-n", self.namespace, "patch", kind, name, "--subresource=status", "--type=merge", "-p", patch
+        )
