@@ -1,0 +1,84 @@
+"""What runs and training share with serving: code, environments and resources."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from smalt.api.schema import ObjectName, Quantity, RelativePath, SmaltModel, keys, rule, rules
+
+# Client-side apply copies the object into an annotation of 256 KiB at most.
+MOST_INLINE_BYTES = 131072
+MOST_CONDA_BYTES = 32768
+FILE_PATTERN = r"^[A-Za-z0-9_][-A-Za-z0-9_.+]*(/[A-Za-z0-9_][-A-Za-z0-9_.+]*)*$"
+
+EnvironmentVariables = Annotated[
+    dict[str, Annotated[str, Field(max_length=8192)]], keys("environmentVariables key", "OMP_NUM_THREADS", 64)
+]
+Quantities = Annotated[dict[str, Quantity], Field(max_length=16)]
+
+
+class Code(SmaltModel):
+    """The user's files; exactly one of `inline` and `configMap`."""
+
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "has(self.inline) != has(self.configMap)",
+                message="code takes exactly one source: inline (file name to text) or configMap (the name of a ConfigMap)",
+            )
+        )
+    }
+
+    inline: (
+        Annotated[
+            dict[str, Annotated[str, Field(max_length=MOST_INLINE_BYTES)]],
+            Field(
+                min_length=1,
+                max_length=64,
+                json_schema_extra=rules(
+                    rule(
+                        f"self.all(k, size(k) <= 255 && k.matches(r'{FILE_PATTERN}'))",
+                        says=f"\"inline file '\" + self.filter(k, size(k) > 255 || !k.matches(r'{FILE_PATTERN}'))[0] + "
+                        "\"' is no path inside the code: write it relative, without '..', such as train.py or src/train.py\"",
+                    ),
+                    rule(
+                        f"self.map(k, size(self[k])).sum() <= {MOST_INLINE_BYTES}",
+                        message="inline files are together longer than 131072 characters: put them in a ConfigMap and "
+                        "name it in configMap",
+                    ),
+                ),
+            ),
+        ]
+        | None
+    ) = None
+    """Files by relative path, such as `train.py`, at most 128 KiB in all."""
+    config_map: ObjectName | None = None
+    """The name of a ConfigMap whose keys are the files."""
+
+
+class Packages(SmaltModel):
+    """Packages by at most one of three ways."""
+
+    conda: Annotated[str, Field(max_length=MOST_CONDA_BYTES)] | None = None
+    """A conda environment file, verbatim, at most 32 KiB."""
+    conda_file: RelativePath | None = None
+    """The path of a conda environment file in the code."""
+    pip: Annotated[list[Annotated[str, Field(min_length=1, max_length=512)]], Field(min_length=1, max_length=200)] | None = None
+    """Requirements as pip reads them, such as `lightgbm==4.5.0`."""
+
+
+ONE_PACKAGE_SOURCE = rule(
+    "[has(self.conda), has(self.condaFile), has(self.pip)].filter(x, x).size() <= 1",
+    message="environment takes at most one of conda (the file's text), condaFile (its path in the code) and pip (a list)",
+)
+
+
+class Resources(SmaltModel):
+    """What a container asks for and may use, as Kubernetes means it."""
+
+    requests: Quantities | None = None
+    """What the node must have free, such as `{cpu: 500m, memory: 1Gi}`."""
+    limits: Quantities | None = None
+    """What may be used at most, such as `{memory: 2Gi}`."""

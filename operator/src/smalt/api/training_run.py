@@ -1,0 +1,229 @@
+"""TrainingRun: one execution of code on data in a container; a record, so its spec cannot change."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from smalt.api.code import ONE_PACKAGE_SOURCE, Code, EnvironmentVariables, Packages
+from smalt.api.experiment import ScalarMap
+from smalt.api.schema import RULES, Digest, Duration, Name, SmaltModel, keys, rule, rules
+from smalt.api.status import Artifact, Status
+
+DEFAULT_TIMEOUT = "1h"
+DEFAULT_FINALIZING = "24h"
+MOST_METRICS = 32
+ANOTHER_NAME = "under another name (a run is a record)"
+Stage = Literal["None", "Staging", "Production", "Archived"]
+INPUT_PATH = (
+    r"^(configmap://[a-z0-9]([-.a-z0-9]*[a-z0-9])?(/[-._A-Za-z0-9]+)?"
+    r"|pvc://[a-z0-9]([-.a-z0-9]*[a-z0-9])?(/[-._A-Za-z0-9+ ]+)*/?"
+    r"|https://[^@ /]+/[^ ]*)$"
+)
+
+
+class RunEnvironment(Packages):
+    """Where the script runs: an image with Python 3.9 or later, and packages on top of it."""
+
+    model_config = {"json_schema_extra": rules(ONE_PACKAGE_SOURCE)}
+
+    image: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=512,
+            json_schema_extra=rules(
+                rule(
+                    "self.matches('^[A-Za-z0-9][-A-Za-z0-9._:/@]*$')",
+                    says="\"'\" + self + \"' is no image: write it as registry.example/team/image:1.0\"",
+                )
+            ),
+        ),
+    ] | None = None
+    """Any image with Python 3.9 or later; Smalt's own trainer image when absent."""
+
+
+class Input(SmaltModel):
+    """Data for the run."""
+
+    type: Literal["uriFile", "uriFolder"]
+    """uriFile: the placeholder is a file's path; uriFolder: a folder's."""
+    path: Annotated[
+        str,
+        Field(
+            max_length=2048,
+            json_schema_extra=rules(
+                rule(
+                    f"self.matches(r'{INPUT_PATH}') && !self.contains('/../') && !self.endsWith('/..')",
+                    says="\"'\" + self + \"' is no place to read from: write configmap://name/key, pvc://claim/path or "
+                    'https://host/path"',
+                )
+            ),
+        ),
+    ]
+    """configmap://name or configmap://name/key, pvc://claim or pvc://claim/path, or https://host/path."""
+    digest: Digest | None = None
+    """The digest that the data must have; another one fails the run before the script starts."""
+
+
+class Output(SmaltModel):
+    """Something the script leaves behind."""
+
+    type: Literal["customModel", "uriFolder", "uriFile"]
+    """customModel and uriFolder: the placeholder is a folder; uriFile: a file to write."""
+
+
+class Limits(SmaltModel):
+    """How long and how often."""
+
+    timeout: Duration | None = None
+    """How long the script may take; 1h when absent."""
+    finalizing: Duration | None = None
+    """How long storing the results is tried afterwards; 24h when absent."""
+    retries: Annotated[int, Field(ge=0, le=10)] | None = None
+    """How often a failed attempt is made again; 0 when absent."""
+
+
+class Register(SmaltModel):
+    """The model that a successful run registers."""
+
+    model: Name
+    """The model's name; versions are counted from 1."""
+    from_: Annotated[str, Field(alias="from", max_length=63)]
+    """The output that becomes the model."""
+    stage: Stage | None = None
+    """The stage of the new version; None when absent."""
+
+
+_PARAMETER_RULES = {
+    RULES: [
+        rule(
+            "!has(dyn(self).parameters) || !dyn(self).parameters.exists(k, k in ['true','false','null'])",
+            message="parameters key 'true', 'false' or 'null' is what YAML makes of a bare word such as n, y, on or null: "
+            "quote the key",
+        ),
+        rule(
+            "!has(dyn(self).parameters) || dyn(self).parameters.all(k, k.matches('^[A-Za-z_][A-Za-z0-9_]{0,62}$'))",
+            message="parameters keys are names of letters, digits and _, at most 63, such as learning_rate",
+        ),
+        rule(
+            "has(dyn(self).parameters)==has(dyn(oldSelf).parameters) && "
+            "(!has(dyn(self).parameters) || dyn(self).parameters==dyn(oldSelf).parameters)",
+            message=f"parameters cannot change: apply the change {ANOTHER_NAME}",
+        ),
+        rule(
+            "!has(self.register) || (has(self.outputs) && self.register.from in self.outputs)",
+            says="\"register.from names '\" + self.register.from + \"', which is not among outputs: add it there, as "
+            'outputs: {model: {type: customModel}}"',
+        ),
+    ]
+    + [
+        rule(
+            f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
+            message=f"{field} cannot change: apply the change {ANOTHER_NAME}",
+        )
+        for field in (
+            "experiment",
+            "code",
+            "command",
+            "environment",
+            "environmentVariables",
+            "inputs",
+            "outputs",
+            "instanceType",
+            "limits",
+            "register",
+        )
+    ]
+}
+
+
+class TrainingRunSpec(SmaltModel):
+    """What is run on what; cannot be changed, since a run is a record."""
+
+    model_config = {"json_schema_extra": _PARAMETER_RULES}
+
+    experiment: Name
+    """The Experiment of the same namespace."""
+    code: Code
+    """The files that the command works with."""
+    command: Annotated[str, Field(min_length=1, max_length=8192)]
+    """A shell command, started in the code's folder. `${{inputs.x}}`, `${{outputs.y}}` and `${{parameters.z}}` become
+    references to variables, never shell text."""
+    environment: RunEnvironment | None = None
+    """Where it runs."""
+    environment_variables: EnvironmentVariables | None = None
+    """Variables of the script's process."""
+    inputs: Annotated[dict[str, Input], keys("inputs key", "train", 16)] | None = None
+    """Data by name."""
+    parameters: ScalarMap | None = None
+    """Numbers, words and truths by name."""
+    outputs: Annotated[dict[str, Output], keys("outputs key", "model", 8)] | None = None
+    """What is kept, by name."""
+    instance_type: Annotated[str, Field(max_length=63)] | None = None
+    """The compute target, from the Workspace's instanceTypes; `default` when absent."""
+    limits: Limits | None = None
+    """How long and how often."""
+    register_: Annotated[Register | None, Field(alias="register")] = None
+    """The model that a successful run registers."""
+
+
+class Digests(SmaltModel):
+    """What went in, by content."""
+
+    run: str | None = None
+    """All of the parts below in one: the same inputs give the same digest on another day and node."""
+    code: str | None = None
+    """The files that ran."""
+    data: dict[str, str] | None = None
+    """Each input."""
+    environment: str | None = None
+    """Packages."""
+    parameters: str | None = None
+    """Parameters."""
+    image: str | None = None
+    """The image, as the node resolved it."""
+
+
+class Tracking(SmaltModel):
+    """Where the history stands."""
+
+    run_id: str
+    """MLflow's identifier."""
+    url: str | None = None
+    """The page, relative to a port-forward of the tracking server."""
+
+
+class TrainingRunStatus(Status):
+    """How the run goes."""
+
+    phase: Literal["Pending", "Running", "Succeeded", "Failed"] | None = None
+    """One word for people, derived from the conditions."""
+    attempt: Annotated[int, Field(ge=1)] | None = None
+    """Which attempt this is."""
+    job: str | None = None
+    """The attempt's Job."""
+    start_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """When the Job started."""
+    completion_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """When the last attempt ended; a run that has it is history."""
+    metrics: Annotated[dict[str, float], Field(max_length=MOST_METRICS)] | None = None
+    """The latest value of at most 32 metrics; the series are in MLflow."""
+    digests: Digests | None = None
+    """What went in, by content."""
+    outputs: Annotated[dict[str, Artifact], Field(max_length=8)] | None = None
+    """What came out."""
+    tracking: Tracking | None = None
+    """Where the history stands."""
+    model: str | None = None
+    """The Model that was registered."""
+
+
+class TrainingRun(SmaltModel):
+    """A training run: one execution of code on data in a container, recorded for good."""
+
+    spec: TrainingRunSpec
+    """What is run on what."""
+    status: TrainingRunStatus | None = None
+    """What the operator last saw."""

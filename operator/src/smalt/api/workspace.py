@@ -1,0 +1,138 @@
+"""Workspace: where storage, tracking and compute are set up once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from smalt.api.code import Resources
+from smalt.api.schema import ObjectName, Quantity, SmaltModel, rule, rules
+from smalt.api.status import RunCounts, Status
+
+DEFAULT_SIZE = "10Gi"
+DEFAULT_INSTANCE_TYPE = "default"
+
+
+class Storage(SmaltModel):
+    """The volume behind the tracking server: history, outputs, models."""
+
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "!has(oldSelf.storageClassName) || (has(self.storageClassName) && self.storageClassName == oldSelf.storageClassName)",
+                message="storage.storageClassName cannot change once it is set, since a volume cannot move: "
+                "make a Workspace under another name",
+            )
+        )
+    }
+
+    size: Quantity | None = None
+    """How large the volume is; 10Gi when absent."""
+    storage_class_name: ObjectName | None = None
+    """The StorageClass; the cluster's default one when absent."""
+    reclaim_policy: Literal["Retain", "Delete"] | None = None
+    """What becomes of the volume when the Workspace is deleted: Retain (the default) keeps it, and a Workspace of the
+    same name takes it up again."""
+
+
+class PackageIndex(SmaltModel):
+    """Where packages come from."""
+
+    index_url: Annotated[
+        str,
+        Field(
+            max_length=1024,
+            json_schema_extra=rules(
+                rule(
+                    "self.matches('^https?://[^@/ ]+(/[^@ ]*)?$')",
+                    says="\"'\" + self + \"' is no address of a package index: write it with https:// and without "
+                    'credentials, such as https://packages.example/simple"',
+                )
+            ),
+        ),
+    ]
+    """The address of a package index (PEP 503) for runs and scoring pods; the public index when absent."""
+
+
+class TrustBundle(SmaltModel):
+    """Certificates trusted besides the system's."""
+
+    config_map: ObjectName
+    """A ConfigMap whose key `ca.crt` holds certificates in PEM."""
+
+
+class Toleration(SmaltModel):
+    """A taint that pods of this instance type bear, as Kubernetes means it."""
+
+    key: Annotated[str, Field(max_length=316)] | None = None
+    """The taint's key; absent means all."""
+    operator: Literal["Exists", "Equal"] | None = None
+    """How the value is compared; Equal when absent."""
+    value: Annotated[str, Field(max_length=63)] | None = None
+    """The taint's value."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """The effect that is borne; all when absent."""
+    toleration_seconds: int | None = None
+    """How long NoExecute is borne; for ever when absent."""
+
+
+class InstanceType(SmaltModel):
+    """One kind of machine to run on."""
+
+    resources: Resources | None = None
+    """What a pod of this type asks for and may use."""
+    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] | None = None
+    """Labels that a node must have."""
+    tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
+    """Taints that a node may have."""
+
+
+class WorkspaceSpec(SmaltModel):
+    """What the workspace is to offer; every field may be absent."""
+
+    storage: Storage | None = None
+    """The volume behind the tracking server."""
+    packages: PackageIndex | None = None
+    """Where packages come from."""
+    trust_bundle: TrustBundle | None = None
+    """Certificates that run and scoring pods trust besides the system's."""
+    instance_types: (
+        Annotated[
+            dict[str, InstanceType],
+            Field(
+                max_length=32,
+                json_schema_extra=rules(
+                    rule(
+                        "self.all(k, k.matches('^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$'))",
+                        says="\"instanceTypes key '\" + self.filter(k, !k.matches('^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$'))[0] "
+                        "+ \"' is no name: use lower-case letters, digits and '-', such as gpu\"",
+                    )
+                ),
+            ),
+        ]
+        | None
+    ) = None
+    """Compute targets by name. A run that names none gets `default`, which exists even when it is not written."""
+
+
+class WorkspaceStatus(Status):
+    """What the workspace offers now."""
+
+    tracking_uri: str | None = None
+    """The tracking server's address inside the cluster."""
+    runs: RunCounts | None = None
+    """All runs of all its experiments."""
+    model_versions: dict[str, int] | None = None
+    """The highest version ever given to each model; a deleted version's number never comes back."""
+    used_by: list[str] | None = None
+    """Deployments that need this workspace; while there are any it cannot be deleted."""
+
+
+class Workspace(SmaltModel):
+    """A workspace: storage, an MLflow tracking server with authentication, and compute targets, set up once."""
+
+    spec: WorkspaceSpec
+    """What the workspace is to offer; `{}` works."""
+    status: WorkspaceStatus | None = None
+    """What the operator last saw."""

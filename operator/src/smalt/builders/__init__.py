@@ -1,0 +1,1 @@
+"""Children: from a spec to plain manifests. Pure, one file per kind of child."""

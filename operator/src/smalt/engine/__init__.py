@@ -1,0 +1,1 @@
+"""The machinery that carries plans out: store, queue, applier, elector, loop."""
