@@ -71,12 +71,14 @@ def _condition(kind: str, field: str) -> str:
 
 READY = Column("Ready", _condition("Ready", "status"), description="Whether all is as the spec wants it")
 REASON = Column("Reason", _condition("Ready", "reason"), description="Why it is (not) ready")
-MESSAGE = Column("Message", _condition("Ready", "message"), wide=True, description="What is going on, and the next step")
+MESSAGE = Column(
+    "Message", _condition("Ready", "message"), wide=True, description="What is going on, and the next step"
+)
 AGE = Column("Age", ".metadata.creationTimestamp", type="date")
 
 NAME_RULE = rule(
     f"self.metadata.name.matches('{NAME_PATTERN}')",
-    says="\"metadata.name '\" + self.metadata.name + \"' cannot be used: use at most 52 lower-case letters, digits and "
+    says='"metadata.name \'" + self.metadata.name + "\' cannot be used: use at most 52 lower-case letters, digits and '
     "'-', beginning with a letter, such as churn-lr\"",
 )
 MODEL_NAME_RULE = rule(
@@ -85,7 +87,7 @@ MODEL_NAME_RULE = rule(
     " && self.metadata.name.substring(size(self.spec.name) + 1).matches('^[1-9][0-9]{0,5}$')"
     " && int(self.metadata.name.substring(size(self.spec.name) + 1)) == self.spec.version",
     says="\"metadata.name '\" + self.metadata.name + \"' is not spec.name, '-' and spec.version: \" + "
-    "\"call version 3 of churn churn-3\"",
+    '"call version 3 of churn churn-3"',
 )
 
 RESOURCES = (
@@ -282,7 +284,9 @@ def files() -> dict[str, str]:
         manifest = definition(resource)
         size = len(json.dumps(manifest))
         if size > MOST_BYTES:
-            raise ValueError(f"{manifest['metadata']['name']} has {size} bytes as JSON, at most {MOST_BYTES} can be applied")
+            raise ValueError(
+                f"{manifest['metadata']['name']} has {size} bytes as JSON, at most {MOST_BYTES} can be applied"
+            )
         made[f"{GROUP}_{resource.kind.plural}.yaml"] = HEADER + _yaml(manifest)
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -311,7 +315,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check:
         different = drift(options.folder)
         if different:
-            print(f"{', '.join(different)} in {options.folder}/ differ from the models: run `make generate`", file=sys.stderr)
+            print(
+                f"{', '.join(different)} in {options.folder}/ differ from the models: run `make generate`",
+                file=sys.stderr,
+            )
         return 1 if different else 0
     options.folder.mkdir(exist_ok=True)
     for name in drift(options.folder):

@@ -65,7 +65,9 @@ class Packages(SmaltModel):
     """A conda environment file, verbatim, at most 32 KiB."""
     conda_file: RelativePath | None = None
     """The path of a conda environment file in the code."""
-    pip: Annotated[list[Annotated[str, Field(min_length=1, max_length=512)]], Field(min_length=1, max_length=200)] | None = None
+    pip: (
+        Annotated[list[Annotated[str, Field(min_length=1, max_length=512)]], Field(min_length=1, max_length=200)] | None
+    ) = None
     """Requirements as pip reads them, such as `lightgbm==4.5.0`."""
 
 

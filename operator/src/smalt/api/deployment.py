@@ -91,7 +91,7 @@ class DeploymentSpec(SmaltModel):
                 "!has(self.environment) || !has(self.environment.condaFile) || has(self.codeConfiguration)",
                 message="environment.condaFile is a path in codeConfiguration.code, which is absent: "
                 "add the code, or write the file's text into environment.conda",
-            )
+            ),
         )
     }
 

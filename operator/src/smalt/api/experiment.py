@@ -24,7 +24,7 @@ ScalarMap = Annotated[dict[str, Scalar], Field(json_schema_extra={"x-smalt-scala
 
 IMMUTABLE_WORKSPACE = rule(
     "self.workspace == oldSelf.workspace",
-    says="\"workspace cannot change from '\" + oldSelf.workspace + \"' to '\" + self.workspace + \"': make the object under another name\"",
+    says='"workspace cannot change from \'" + oldSelf.workspace + "\' to \'" + self.workspace + "\': make the object under another name"',
     field=".workspace",
 )
 

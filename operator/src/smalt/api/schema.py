@@ -39,13 +39,13 @@ def rule(expression: str, message: str = "", *, says: str = "", field: str = "")
     return made
 
 
-def rules(*each: Json) -> Json:
+def rules(*each: Json) -> Any:
     """Rules as `json_schema_extra` of a model or field."""
     return {RULES: list(each)}
 
 
 def _text(pattern: str, words: str, most: int) -> Any:
-    says = f"\"'\" + self + \"' {words}\""
+    says = f'"\'" + self + "\' {words}"'
     extra = rules(rule(f"self.matches(r'{pattern}')", says=says))
     return Field(max_length=most, json_schema_extra=extra)
 

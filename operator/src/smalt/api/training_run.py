@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -28,19 +28,22 @@ class RunEnvironment(Packages):
 
     model_config = {"json_schema_extra": rules(ONE_PACKAGE_SOURCE)}
 
-    image: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=512,
-            json_schema_extra=rules(
-                rule(
-                    "self.matches('^[A-Za-z0-9][-A-Za-z0-9._:/@]*$')",
-                    says="\"'\" + self + \"' is no image: write it as registry.example/team/image:1.0\"",
-                )
+    image: (
+        Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=512,
+                json_schema_extra=rules(
+                    rule(
+                        "self.matches('^[A-Za-z0-9][-A-Za-z0-9._:/@]*$')",
+                        says='"\'" + self + "\' is no image: write it as registry.example/team/image:1.0"',
+                    )
+                ),
             ),
-        ),
-    ] | None = None
+        ]
+        | None
+    ) = None
     """Any image with Python 3.9 or later; Smalt's own trainer image when absent."""
 
 
@@ -56,7 +59,7 @@ class Input(SmaltModel):
             json_schema_extra=rules(
                 rule(
                     f"self.matches(r'{INPUT_PATH}') && !self.contains('/../') && !self.endsWith('/..')",
-                    says="\"'\" + self + \"' is no place to read from: write configmap://name/key, pvc://claim/path or "
+                    says='"\'" + self + "\' is no place to read from: write configmap://name/key, pvc://claim/path or '
                     'https://host/path"',
                 )
             ),
@@ -96,7 +99,7 @@ class Register(SmaltModel):
     """The stage of the new version; None when absent."""
 
 
-_PARAMETER_RULES = {
+_PARAMETER_RULES: Any = {
     RULES: [
         rule(
             "!has(dyn(self).parameters) || !dyn(self).parameters.exists(k, k in ['true','false','null'])",
@@ -114,7 +117,7 @@ _PARAMETER_RULES = {
         ),
         rule(
             "!has(self.register) || (has(self.outputs) && self.register.from in self.outputs)",
-            says="\"register.from names '\" + self.register.from + \"', which is not among outputs: add it there, as "
+            says='"register.from names \'" + self.register.from + "\', which is not among outputs: add it there, as '
             'outputs: {model: {type: customModel}}"',
         ),
     ]

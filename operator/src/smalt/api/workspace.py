@@ -46,7 +46,7 @@ class PackageIndex(SmaltModel):
             json_schema_extra=rules(
                 rule(
                     "self.matches('^https?://[^@/ ]+(/[^@ ]*)?$')",
-                    says="\"'\" + self + \"' is no address of a package index: write it with https:// and without "
+                    says='"\'" + self + "\' is no address of a package index: write it with https:// and without '
                     'credentials, such as https://packages.example/simple"',
                 )
             ),

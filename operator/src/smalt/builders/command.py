@@ -1,0 +1,113 @@
+"""A command's placeholders as references to variables, by quote state.
+
+A value never enters the shell's text: `${{parameters.C}}` becomes `"${SMALT_PARAMETERS_C}"` unquoted,
+`${SMALT_PARAMETERS_C}` inside double quotes and `'"${SMALT_PARAMETERS_C}"'` inside single quotes. Inside `$(…)`,
+backticks, `${…}`, `$'…'` and here-documents a placeholder is refused, since another parse awaits its value there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from smalt.errors import InvalidCommand
+
+PLACEHOLDER = re.compile(r"\$\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\.([A-Za-z0-9_][-A-Za-z0-9_]*)\s*\}\}")
+_OPENING = "${{"
+_UNQUOTED, _SINGLE, _DOUBLE = "unquoted", "single", "double"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What placeholders may name."""
+
+    inputs: Collection[str] = ()
+    outputs: Collection[str] = ()
+    parameters: Collection[str] = ()
+
+    def variable(self, section: str, name: str) -> str:
+        """The variable for `section.name`. Azure mixes parameters into inputs, so `inputs.C` finds a parameter too."""
+        sections: Mapping[str, Collection[str]] = {
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "parameters": self.parameters,
+        }
+        if name in sections.get(section, ()):
+            return f"SMALT_{section.upper()}_{name}"
+        if section == "inputs" and name in self.parameters:
+            return f"SMALT_PARAMETERS_{name}"
+        known = [f"{each}.{key}" for each, keys in sections.items() for key in sorted(keys)]
+        among = f"it may name {', '.join(known)}" if known else "the run has no inputs, outputs or parameters"
+        raise InvalidCommand(f"command: ${{{{{section}.{name}}}}} names nothing; {among}")
+
+
+def rendered(command: str, names: Names) -> str:
+    """The command with references in the place of placeholders. InvalidCommand names what cannot be done."""
+    if _OPENING not in command:
+        return command
+    return _Scan(command, names).run()
+
+
+class _Scan:
+    """One pass over the command, keeping the shell's quote state."""
+
+    def __init__(self, command: str, names: Names) -> None:
+        self.command, self.names = command, names
+        self.at = 0
+        self.state = _UNQUOTED
+        self.made: list[str] = []
+
+    def run(self) -> str:
+        while self.at < len(self.command):
+            if self.command.startswith(_OPENING, self.at):
+                self._placeholder()
+            else:
+                self._character()
+        return "".join(self.made)
+
+    def _placeholder(self) -> None:
+        found = PLACEHOLDER.match(self.command, self.at)
+        if found is None:
+            shown = self.command[self.at : self.at + 40]
+            raise InvalidCommand(
+                f"command: '{shown}' is no placeholder: write ${{{{inputs.name}}}}, as in ${{{{inputs.train}}}}"
+            )
+        reference = "${" + self.names.variable(found[1], found[2]) + "}"
+        quoted = {_UNQUOTED: f'"{reference}"', _DOUBLE: reference, _SINGLE: f"'\"{reference}\"'"}
+        self._take(quoted[self.state], found.end())
+
+    def _character(self) -> None:
+        text = self.command[self.at]
+        if text == "\\" and self.state != _SINGLE:
+            self._take(self.command[self.at : self.at + 2], self.at + 2)
+            return
+        if self.state != _SINGLE:
+            self._refuse_before_nested()
+        if text == "'" and self.state != _DOUBLE:
+            self.state = _UNQUOTED if self.state == _SINGLE else _SINGLE
+        elif text == '"' and self.state != _SINGLE:
+            self.state = _UNQUOTED if self.state == _DOUBLE else _DOUBLE
+        self._take(text, self.at + 1)
+
+    def _refuse_before_nested(self) -> None:
+        """What is nested is not followed: with a placeholder anywhere after its beginning, the command is refused."""
+        nested = {"$(": "$(…)", "${": "${…}", "`": "backticks"}
+        if self.state == _UNQUOTED:
+            nested |= {"$'": "$'…'", "<<": "a here-document"}
+        for opening, words in nested.items():
+            if not self.command.startswith(opening, self.at) or _OPENING not in self.command[self.at + 1 :]:
+                continue
+            if not self._ends_before_next_placeholder(opening):
+                raise InvalidCommand(
+                    f"command: a placeholder cannot stand inside or after {words}, where the shell would read its "
+                    "value again: put the placeholders first, or pass the value to the script as an argument"
+                )
+
+    def _ends_before_next_placeholder(self, opening: str) -> bool:
+        """True for a plain `${NAME}`, the one nested form whose end is certain."""
+        return opening == "${" and re.match(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}", self.command[self.at :]) is not None
+
+    def _take(self, text: str, until: int) -> None:
+        self.made.append(text)
+        self.at = until

@@ -1,0 +1,76 @@
+"""What every pod that we make has in common: no identity, no rights, nothing writable but what is named and bounded."""
+
+from __future__ import annotations
+
+from smalt.api.schema import Json
+
+USER = 10001
+CONTAINER_SECURITY: Json = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+}
+
+
+def pod_spec(service_account: str, volumes: list[Json], **rest: object) -> Json:
+    """A restricted pod without a Kubernetes token; `rest` are its containers and the fields that differ."""
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "serviceAccountName": service_account,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumes": volumes,
+        **rest,
+    }
+
+
+def container(name: str, image: str, pull_policy: str, mounts: list[Json], **rest: object) -> Json:
+    """One container under the restrictions above."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": pull_policy,
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": mounts,
+        **rest,
+    }
+
+
+def scratch(name: str, size: str) -> Json:
+    """A folder to write into, that ends with the pod."""
+    return {"name": name, "emptyDir": {"sizeLimit": size}}
+
+
+def annotation_file(name: str, annotation: str, path: str) -> Json:
+    """A volume with one file: the text of an annotation of the pod. The kubelet expands nothing in it."""
+    field = {"fieldPath": f"metadata.annotations['{annotation}']"}
+    return {"name": name, "downwardAPI": {"items": [{"path": path, "fieldRef": field}]}}
+
+
+def config_map(name: str, config_map: str) -> Json:
+    return {"name": name, "configMap": {"name": config_map}}
+
+
+def secret(name: str, secret: str) -> Json:
+    return {"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}}
+
+
+def mount(name: str, path: str, read_only: bool = False) -> Json:
+    return {"name": name, "mountPath": path} | ({"readOnly": True} if read_only else {})
+
+
+def variable(name: str, value: str) -> Json:
+    """An environment variable. `$` is doubled: the kubelet would otherwise expand $(NAME) in it."""
+    return {"name": name, "value": value.replace("$", "$$")}
+
+
+def secret_variable(name: str, secret: str, key: str) -> Json:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}

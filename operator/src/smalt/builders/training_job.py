@@ -1,0 +1,239 @@
+"""The Job of one attempt of a TrainingRun.
+
+Everything of the user's travels in one annotation, which a file in the pod shows: nothing of it stands in the
+command, arguments or variables of a container, where the kubelet would expand it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from smalt.api.durations import seconds
+from smalt.api.kinds import JOB
+from smalt.api.references import Address
+from smalt.api.schema import Json
+from smalt.api.training_run import DEFAULT_FINALIZING, DEFAULT_TIMEOUT, Input, TrainingRunSpec
+from smalt.api.workspace import InstanceType, WorkspaceSpec
+from smalt.builders.command import Names, rendered
+from smalt.builders.compute import placement, resources
+from smalt.builders.manifests import labels_of, manifest
+from smalt.builders.pods import (
+    annotation_file,
+    config_map,
+    container,
+    mount,
+    pod_spec,
+    scratch,
+    secret_variable,
+    variable,
+)
+from smalt.builders.tracking import child_name, service_account_name, tracking_uri
+
+ANNOTATION = "smalt.dev/run"
+CONTAINER = "training"
+WORK = "/smalt/work"
+TRUST = "/smalt/trust"
+# For pulling images and preparing the environment, on top of the two limits that users set.
+STARTING_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """All that a Job is made from."""
+
+    run: Address
+    uid: str
+    number: int
+    spec: TrainingRunSpec
+    workspace: Address
+    workspace_spec: WorkspaceSpec
+    instance: InstanceType
+    trainer_image: str
+    pull_policy: str
+
+    @property
+    def image(self) -> str:
+        chosen = self.spec.environment.image if self.spec.environment else None
+        return chosen or self.trainer_image
+
+
+def job_name(run: str, attempt: int) -> str:
+    return f"{run}-{attempt}"
+
+
+def training_job(attempt: Attempt) -> Json:
+    """The whole Job. InvalidCommand when a placeholder cannot be resolved."""
+    limits = contract_limits(attempt.spec)
+    template: Json = {
+        "metadata": {
+            "labels": labels_of(attempt.run, "training"),
+            "annotations": {ANNOTATION: json.dumps(contract(attempt), separators=(",", ":"), ensure_ascii=False)},
+        },
+        "spec": _pod(attempt),
+    }
+    spec: Json = {
+        "backoffLimit": 0,
+        "completions": 1,
+        "parallelism": 1,
+        "podReplacementPolicy": "Failed",
+        "activeDeadlineSeconds": limits["timeoutSeconds"] + limits["finalizingSeconds"] + STARTING_SECONDS,
+        "template": template,
+    }
+    return manifest(JOB, attempt.run, job_name(attempt.run.name, attempt.number), "training", spec=spec)
+
+
+def contract(attempt: Attempt) -> Json:
+    """What the wrapper reads as /smalt/run/run.json (version 1)."""
+    spec = attempt.spec
+    names = Names(inputs=spec.inputs or {}, outputs=spec.outputs or {}, parameters=spec.parameters or {})
+    return {
+        "version": 1,
+        "run": {
+            "namespace": attempt.run.namespace,
+            "name": attempt.run.name,
+            "uid": attempt.uid,
+            "attempt": attempt.number,
+        },
+        "workspace": attempt.workspace.name,
+        "experiment": spec.experiment,
+        "command": rendered(spec.command, names),
+        "code": {"inline": spec.code.inline} if spec.code.inline is not None else {"folder": "/smalt/code"},
+        "environmentVariables": spec.environment_variables or {},
+        "parameters": spec.parameters or {},
+        "inputs": {name: _input(name, each) for name, each in (spec.inputs or {}).items()},
+        "outputs": {name: {"type": each.type} for name, each in (spec.outputs or {}).items()},
+        "environment": _packages(spec),
+        "image": attempt.image,
+        "limits": contract_limits(spec),
+    }
+
+
+def contract_limits(spec: TrainingRunSpec) -> dict[str, int]:
+    limits = spec.limits
+    timeout = (limits.timeout if limits else None) or DEFAULT_TIMEOUT
+    finalizing = (limits.finalizing if limits else None) or DEFAULT_FINALIZING
+    return {"timeoutSeconds": _whole(timeout), "finalizingSeconds": _whole(finalizing)}
+
+
+def _whole(duration: str) -> int:
+    """Whole seconds, at least one: a Job's deadline knows no fractions."""
+    return max(1, round(seconds(duration)))
+
+
+def _packages(spec: TrainingRunSpec) -> Json:
+    if spec.environment is None:
+        return {}
+    return spec.environment.model_dump(by_alias=True, exclude_none=True, exclude={"image"})
+
+
+def _input(name: str, given: Input) -> Json:
+    made: Json = {"type": given.type, "path": given.path}
+    scheme, _, rest = given.path.partition("://")
+    if scheme == "https":
+        made["source"] = {"url": given.path}
+    else:
+        _, _, inside = rest.partition("/")
+        made["source"] = {"mount": f"/smalt/mounts/{name}" + (f"/{inside.rstrip('/')}" if inside.strip("/") else "")}
+    return made | ({"digest": given.digest} if given.digest else {})
+
+
+def config_maps(spec: TrainingRunSpec) -> list[str]:
+    """The ConfigMaps that the pod mounts."""
+    named = [spec.code.config_map] if spec.code.config_map else []
+    for each in (spec.inputs or {}).values():
+        scheme, _, rest = each.path.partition("://")
+        if scheme == "configmap":
+            named.append(rest.partition("/")[0])
+    return sorted(set(named))
+
+
+def _input_volumes(spec: TrainingRunSpec) -> list[tuple[Json, Json]]:
+    """Volume and mount of every input that is one. Volume names are lower-case, so inputs are counted."""
+    made = []
+    for number, (name, each) in enumerate(sorted((spec.inputs or {}).items())):
+        scheme, _, rest = each.path.partition("://")
+        target = rest.partition("/")[0]
+        volume = f"input-{number}"
+        at = mount(volume, f"/smalt/mounts/{name}", read_only=True)
+        if scheme == "configmap":
+            made.append((config_map(volume, target), at))
+        elif scheme == "pvc":
+            made.append(({"name": volume, "persistentVolumeClaim": {"claimName": target, "readOnly": True}}, at))
+    return made
+
+
+def environment_variables(workspace: WorkspaceSpec) -> list[Json]:
+    """Where packages come from and whom to trust, for pods that install packages."""
+    made = []
+    if workspace.packages:
+        made += [variable(name, workspace.packages.index_url) for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX")]
+    if workspace.trust_bundle:
+        made.append(variable("SMALT_TRUST_BUNDLE", f"{TRUST}/ca.crt"))
+    return made
+
+
+def _pod(attempt: Attempt) -> Json:
+    workspace = attempt.workspace
+    inputs = _input_volumes(attempt.spec)
+    volumes = [
+        annotation_file("run", ANNOTATION, "run.json"),
+        scratch("tools", "256Mi"),
+        scratch("work", "10Gi"),
+        scratch("environment", "10Gi"),
+        scratch("home", "1Gi"),
+        scratch("tmp", "2Gi"),
+        *(volume for volume, _ in inputs),
+    ]
+    mounts = [
+        mount("run", "/smalt/run", read_only=True),
+        mount("tools", "/smalt/tools", read_only=True),
+        mount("work", WORK),
+        mount("environment", "/smalt/environment"),
+        mount("home", "/smalt/home"),
+        mount("tmp", "/tmp"),  # noqa: S108
+        *(at for _, at in inputs),
+    ]
+    if attempt.spec.code.config_map:
+        volumes.append(config_map("code", attempt.spec.code.config_map))
+        mounts.append(mount("code", "/smalt/code", read_only=True))
+    if attempt.workspace_spec.trust_bundle:
+        volumes.append(config_map("trust", attempt.workspace_spec.trust_bundle.config_map))
+        mounts.append(mount("trust", TRUST, read_only=True))
+    tools = container(
+        "tools",
+        attempt.trainer_image,
+        attempt.pull_policy,
+        [mount("tools", "/smalt/tools")],
+        args=["install", "/smalt/tools"],
+        resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+    )
+    training = container(
+        CONTAINER,
+        attempt.image,
+        attempt.pull_policy,
+        mounts,
+        command=["python3", "-s", "-u", "-m", "smalt_trainer", "run"],
+        env=[
+            variable("PYTHONPATH", "/smalt/tools"),
+            variable("PYTHONDONTWRITEBYTECODE", "1"),
+            variable("HOME", "/smalt/home"),
+            variable("TMPDIR", "/tmp"),  # noqa: S108
+            variable("MLFLOW_TRACKING_URI", tracking_uri(workspace)),
+            variable("MLFLOW_TRACKING_USERNAME", "runs"),
+            secret_variable("MLFLOW_TRACKING_PASSWORD", child_name(workspace.name), "runs-password"),
+            *environment_variables(attempt.workspace_spec),
+        ],
+        workingDir=WORK,
+        resources=resources(attempt.instance.resources),
+        terminationMessagePolicy="File",
+    )
+    return pod_spec(
+        service_account_name(workspace.name),
+        volumes,
+        initContainers=[tools],
+        containers=[training],
+        restartPolicy="Never",
+        terminationGracePeriodSeconds=60,
+        **placement(attempt.instance),
+    )

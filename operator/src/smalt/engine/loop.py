@@ -1,0 +1,248 @@
+"""One reconcile: read what the reconciler names, plan, make children, write the status last and only when it changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from smalt.api import conditions
+from smalt.api.kinds import EVENT, OURS, WATCHED, Kind
+from smalt.api.references import Address, address
+from smalt.api.schema import Json
+from smalt.engine.applier import Applier
+from smalt.engine.ports import Api
+from smalt.engine.queue import Queue
+from smalt.engine.store import Change, Store
+from smalt.engine.waking import woken
+from smalt.errors import ApiError, Conflict, NameTaken, NotFound, NotYetGone, Refused, Unavailable
+from smalt.metrics import Metrics
+from smalt.reconcilers.plan import Plan
+from smalt.reconcilers.registry import RECONCILERS
+from smalt.reconcilers.reporting import status as report
+from smalt.reconcilers.world import EventsOf, Labelled, Live, LiveRead, Read
+from smalt.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# A child that was just made is about to change the status again: one write then instead of two now.
+HOLD_SECONDS = 1.0
+# Counts of runs may lag; a burst of them is one write.
+COUNTS_SECONDS = 5.0
+
+
+@dataclass
+class Loop:
+    """The workers and what they share."""
+
+    api: Api
+    settings: Settings
+    metrics: Metrics
+    store: Store = field(default_factory=Store)
+    clock: Callable[[], float] = time.monotonic
+    is_leading: bool = False
+
+    def __post_init__(self) -> None:
+        self.queue = Queue(self.metrics, self.clock)
+        self.applier = Applier(self.api, self.store, self.absorb)
+        self._held: dict[Address, float] = {}
+        self._counted: dict[Address, float] = {}
+        self.metrics.watch_queue(self.queue.working)
+        self.metrics.workers(self.settings.workers)
+        self.metrics.show_conditions(self.store.all, lambda: self.is_leading)
+
+    # --- what comes in ---
+
+    def absorb(self, kind: Kind, resource: Json) -> None:
+        """An object as it is now, from a watch or an answer. What is not watched is not cached either."""
+        if kind not in WATCHED:
+            return
+        change = self.store.upsert(kind, resource)
+        if change:
+            self._wake(kind, change)
+
+    def lose(self, kind: Kind, resource: Json) -> None:
+        """An object is gone."""
+        change = self.store.remove(kind, resource)
+        if change is None:
+            return
+        self.applier.forget(str(resource["metadata"].get("uid")))
+        if kind in OURS:
+            self._held.pop(address(kind, resource), None)
+            self._counted.pop(address(kind, resource), None)
+        self._wake(kind, change)
+
+    def _wake(self, kind: Kind, change: Change) -> None:
+        if not self.is_leading:
+            return
+        for wake in woken(kind, change, self.store):
+            if wake.seconds:
+                self.queue.add_after(wake.target, wake.seconds)
+            else:
+                self.queue.add(wake.target, urgent=wake.urgent)
+
+    def lead(self) -> None:
+        """From now on this replica writes; everything is looked at once."""
+        self.is_leading = True
+        for kind in OURS:
+            for resource in self.store.all(kind):
+                is_new = not (resource.get("status") or {}).get("conditions")
+                self.queue.add(address(kind, resource), urgent=is_new)
+
+    # --- workers ---
+
+    async def work(self) -> None:
+        """Until it is cancelled, which happens between objects: see `stop`."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.settings.workers):
+                group.create_task(self._worker())
+
+    def stop(self) -> None:
+        """Workers finish what they are at and take nothing new."""
+        self.is_leading = False
+
+    async def _worker(self) -> None:
+        while True:
+            key = await self.queue.get()
+            assert isinstance(key, Address)
+            try:
+                if self.is_leading:
+                    await self._handle(key)
+            finally:
+                self.queue.done(key)
+
+    async def _handle(self, key: Address) -> None:
+        began = self.metrics.began(key.kind)
+        result = "error"
+        try:
+            again = await self.reconcile(key)
+            self.queue.forget(key)
+            result = "success" if again is None else "requeue_after"
+            if again is not None:
+                self.queue.add_after(key, again) if again > 0 else self.queue.add(key)
+        except (Conflict, NotYetGone) as passing:
+            log.debug("%s %s/%s: %s", key.kind.kind, key.namespace, key.name, passing)
+            result = "requeue_after"
+            self.queue.retry(key)
+        except Unavailable as error:
+            log.warning("%s %s/%s: %s", key.kind.kind, key.namespace, key.name, error)
+            self.queue.retry(key, at_least=error.retry_after or 0.0)
+        except ApiError as error:
+            log.error("%s %s/%s: %s", key.kind.kind, key.namespace, key.name, error)
+            self.queue.retry(key)
+        except Exception as error:
+            # A defect of ours must not end the operator for everybody else: it is told, counted and tried again.
+            log.exception("%s %s/%s: internal error", key.kind.kind, key.namespace, key.name)
+            self.queue.retry(key)
+            await self._confess(key, error)
+        finally:
+            self.metrics.ended(key.kind, began, result)
+
+    async def reconcile(self, key: Address) -> float | None:
+        """One look at one object; the seconds after which to look again, if any."""
+        resource = self.store.get(key.kind, key.namespace, key.name)
+        if resource is None or resource["metadata"].get("deletionTimestamp"):
+            return None
+        reconciler = RECONCILERS[key.kind]
+        live = {read: await self._read(read) for read in reconciler.reads(resource, self.store)}
+        plan = reconciler.plan(resource, self.store, live, datetime.now(UTC), self.settings)
+        try:
+            made = await self._carry_out(resource, plan, live)
+        except NameTaken as error:
+            plan = self._instead(resource, conditions.stalled("NameTaken", str(error)), plan)
+            made = False
+        except Refused as error:
+            plan = self._instead(
+                resource, conditions.waiting("ChildRefused", f"the API server refuses a child: {error}"), plan
+            )
+            await self._write_status(key, resource, plan)
+            raise
+        if made:
+            self._held[key] = self.clock() + HOLD_SECONDS
+        return _sooner(plan.requeue_after, await self._write_status(key, resource, plan))
+
+    async def _read(self, read: LiveRead) -> Json | None:
+        match read:
+            case Read(kind, namespace, name):
+                return await self.api.find(kind, namespace, name)
+            case EventsOf(namespace, uid):
+                return await self.api.select(EVENT, namespace, fieldSelector=f"involvedObject.uid={uid}")
+            case Labelled(kind, namespace, selector):
+                return await self.api.select(kind, namespace, labelSelector=selector)
+
+    async def _carry_out(self, resource: Json, plan: Plan, live: Live) -> bool:
+        made = False
+        for child in plan.apply:
+            made |= await self.applier.ensure(resource, child, live)
+        for removal in plan.delete:
+            await self.applier.remove(removal)
+        return made
+
+    def _instead(self, resource: Json, said: list[Json], plan: Plan) -> Plan:
+        """The plan could not be carried out: its facts stay as they were, and the status says why."""
+        known = {
+            name: fact
+            for name, fact in (resource.get("status") or {}).items()
+            if name not in ("conditions", "observedGeneration")
+        }
+        return Plan(status=report(resource, said, datetime.now(UTC), **known), requeue_after=plan.requeue_after or 60.0)
+
+    async def _write_status(self, key: Address, resource: Json, plan: Plan) -> float | None:
+        """Writes the status if it differs; or the seconds after which that is due."""
+        present = resource.get("status") or {}
+        if plan.status is None or plan.status == present:
+            return None
+        wait = self._held_back(key, plan)
+        if wait > 0:
+            return wait
+        try:
+            written = await self.api.patch_status(key.kind, resource, difference(present, plan.status))
+        except NotFound:
+            return None
+        if plan.counts_only:
+            self._counted[key] = self.clock()
+        self._held.pop(key, None)
+        self.absorb(key.kind, {"apiVersion": key.kind.api_version, "kind": key.kind.kind, **written})
+        return None
+
+    def _held_back(self, key: Address, plan: Plan) -> float:
+        if plan.is_final:
+            return 0.0
+        held = self._held.get(key, 0.0) - self.clock()
+        counted = self._counted.get(key, float("-inf")) + COUNTS_SECONDS - self.clock() if plan.counts_only else 0.0
+        return max(held, counted, 0.0)
+
+    async def _confess(self, key: Address, error: Exception) -> None:
+        """Ready=Unknown, so that nobody waits for a silent operator."""
+        resource = self.store.get(key.kind, key.namespace, key.name)
+        if resource is None:
+            return
+        words = f"the operator met a defect of its own ({type(error).__name__}) and tries again: see its log"
+        plan = self._instead(resource, conditions.unknown("InternalError", words), Plan())
+        try:
+            await self._write_status(key, resource, plan)
+        except ApiError as second:
+            log.warning(
+                "%s %s/%s: the defect could not be written down: %s", key.kind.kind, key.namespace, key.name, second
+            )
+
+
+def difference(present: Json, new: Json) -> Json:
+    """A merge patch that turns the one status into the other."""
+    made: Json = dict.fromkeys(present.keys() - new.keys())
+    for name, value in new.items():
+        old = present.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            inner = difference(old, value)
+            if inner:
+                made[name] = inner
+        elif name not in present or old != value:
+            made[name] = value
+    return made
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return min(one, other) if one is not None and other is not None else (one if other is None else other)

@@ -1,0 +1,149 @@
+"""The cache of everything watched, with the indices that reconcilers ask by: owner, label, reference.
+
+Objects are kept trimmed to what somebody reads, since with thousands of runs the cache is most of the memory.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from smalt.api.kinds import JOB, OURS, POD, TRAINING_RUN, WATCHED, Kind
+from smalt.api.references import Address, refers_to
+from smalt.api.schema import Json
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+# As large as the user's code; nobody reads it from the cache.
+HEAVY_ANNOTATIONS = frozenset({LAST_APPLIED, "smalt.dev/run", "smalt.dev/scoring"})
+_POD_STATUS = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
+
+
+class Change(NamedTuple):
+    """What an event did to the cache: the object before and after, None where there is none."""
+
+    before: Json | None
+    after: Json | None
+
+
+class Store:
+    """Objects by kind and name. Everything found in it is shared: nobody changes it."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Kind, dict[tuple[str, str], Json]] = {kind: {} for kind in WATCHED}
+        self._owned: dict[tuple[Kind, str], set[tuple[str, str]]] = defaultdict(set)
+        self._labelled: dict[tuple[Kind, Address], set[tuple[str, str]]] = defaultdict(set)
+        self._referrers: dict[tuple[Kind, Address], set[tuple[str, str]]] = defaultdict(set)
+
+    # --- what reconcilers ask (the World) ---
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Json | None:
+        return self._objects[kind].get((namespace, name))
+
+    def owned(self, kind: Kind, uid: str) -> list[Json]:
+        return self._found(kind, self._owned.get((kind, uid)))
+
+    def labelled(self, kind: Kind, owner: Address) -> list[Json]:
+        return self._found(kind, self._labelled.get((kind, owner)))
+
+    def referrers(self, kind: Kind, target: Address) -> list[Json]:
+        return self._found(kind, self._referrers.get((kind, target)))
+
+    def all(self, kind: Kind) -> list[Json]:
+        """A snapshot, safe to walk from another thread."""
+        return list(self._objects[kind].values())
+
+    def _found(self, kind: Kind, keys: set[tuple[str, str]] | None) -> list[Json]:
+        objects = self._objects[kind]
+        return [objects[key] for key in sorted(keys or ())]
+
+    # --- what watches and answers bring ---
+
+    def upsert(self, kind: Kind, resource: Json) -> Change | None:
+        """Takes the object in. None when the cache holds it already, or something newer."""
+        key = _key(resource)
+        before = self._objects[kind].get(key)
+        if before is not None and not _is_newer(resource, before):
+            return None
+        after = trimmed(kind, resource)
+        if before is not None:
+            self._unindex(kind, key, before)
+        self._objects[kind][key] = after
+        for index, at in _indexed(kind, after):
+            getattr(self, index)[(kind, at)].add(key)
+        return Change(before, after)
+
+    def remove(self, kind: Kind, resource: Json) -> Change | None:
+        """Forgets the object. None when it is not known, or its name has gone to another one since."""
+        key = _key(resource)
+        before = self._objects[kind].get(key)
+        if before is None or before["metadata"].get("uid") != resource["metadata"].get("uid"):
+            return None
+        self._unindex(kind, key, before)
+        del self._objects[kind][key]
+        return Change(before, None)
+
+    def _unindex(self, kind: Kind, key: tuple[str, str], before: Json) -> None:
+        for index, at in _indexed(kind, before):
+            entries = getattr(self, index)
+            entries[(kind, at)].discard(key)
+            if not entries[(kind, at)]:
+                del entries[(kind, at)]
+
+
+def _key(resource: Json) -> tuple[str, str]:
+    return resource["metadata"].get("namespace", ""), resource["metadata"]["name"]
+
+
+def _is_newer(resource: Json, than: Json) -> bool:
+    """By resource version, which counts up; another UID means another object, that replaces the one before."""
+    if resource["metadata"].get("uid") != than["metadata"].get("uid"):
+        return True
+    new, old = str(resource["metadata"].get("resourceVersion", "")), str(than["metadata"].get("resourceVersion", ""))
+    return int(new) > int(old) if new.isdigit() and old.isdigit() else new != old
+
+
+def _indexed(kind: Kind, resource: Json) -> Iterator[tuple[str, object]]:
+    """Every index entry of the object: the index's name and the key in it."""
+    owner = controller(resource)
+    if owner:
+        yield "_owned", owner["uid"]
+    if kind in OURS:
+        for target in refers_to(kind, resource):
+            yield "_referrers", target
+    else:
+        for at in served(resource):
+            yield "_labelled", at
+
+
+def controller(resource: Json) -> Json | None:
+    """The owner reference of the object's controller."""
+    for each in resource["metadata"].get("ownerReferences") or []:
+        if each.get("controller"):
+            return dict(each)
+    return None
+
+
+def served(child: Json) -> list[Address]:
+    """The objects of ours that a child is labelled for."""
+    metadata = child["metadata"]
+    labels = metadata.get("labels") or {}
+    return [Address(kind, metadata.get("namespace", ""), labels[kind.label]) for kind in OURS if kind.label in labels]
+
+
+def trimmed(kind: Kind, resource: Json) -> Json:
+    """The object without what nobody reads."""
+    metadata = {key: value for key, value in resource["metadata"].items() if key != "managedFields"}
+    annotations = metadata.get("annotations")
+    if annotations:
+        metadata["annotations"] = {key: value for key, value in annotations.items() if key not in HEAVY_ANNOTATIONS}
+    made = {**resource, "metadata": metadata}
+    if kind is POD:
+        report = resource.get("status") or {}
+        return {"metadata": metadata, "status": {key: report[key] for key in _POD_STATUS if key in report}}
+    if kind is JOB:
+        return {"metadata": metadata, "status": resource.get("status") or {}}
+    if kind is TRAINING_RUN and (resource.get("status") or {}).get("completionTime"):
+        spec = resource.get("spec") or {}
+        made["spec"] = {key: spec[key] for key in ("experiment", "parameters") if key in spec}
+    return made

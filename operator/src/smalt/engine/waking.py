@@ -1,0 +1,87 @@
+"""Who has to look again when an object has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from smalt.api.kinds import EXPERIMENT, MODEL, OURS, TRAINING_RUN, WORKSPACE, Kind
+from smalt.api.references import FAMILY, Address, address, known_as, refers_to, seen_by_referred, seen_by_referrers
+from smalt.api.schema import Json
+from smalt.engine.store import Change, Store, served
+
+# Counting can wait a little, so that a burst of runs is counted once.
+COUNTING_SECONDS = 0.5
+
+
+class Wake(NamedTuple):
+    """One object to be looked at, and when."""
+
+    target: Address
+    urgent: bool = False
+    seconds: float = 0.0
+
+
+def woken(kind: Kind, change: Change, store: Store) -> Iterator[Wake]:
+    """All whom the change concerns."""
+    resource = change.after or change.before
+    if resource is None:
+        return
+    if kind not in OURS:
+        yield from (Wake(owner) for owner in served(resource))
+        return
+    is_new = change.after is not None and not (change.after.get("status") or {}).get("conditions")
+    if change.after is not None and _concerns_itself(change):
+        yield Wake(address(kind, resource), urgent=is_new and kind is TRAINING_RUN)
+    yield from _neighbours(kind, change, store)
+
+
+def _concerns_itself(change: Change) -> bool:
+    """Its own status write tells an object nothing new."""
+    if change.before is None or change.after is None:
+        return True
+    before, after = change.before["metadata"], change.after["metadata"]
+    parts = ("uid", "generation", "labels", "annotations", "deletionTimestamp")
+    return any(before.get(part) != after.get(part) for part in parts)
+
+
+def _neighbours(kind: Kind, change: Change, store: Store) -> Iterator[Wake]:
+    if _differs(seen_by_referrers, kind, change):
+        for resource in filter(None, change):
+            for name in known_as(kind, resource):
+                yield from _referrers(name, store)
+    if _differs(seen_by_referred, kind, change):
+        counting = COUNTING_SECONDS if kind in (TRAINING_RUN, EXPERIMENT) else 0.0
+        for resource in filter(None, change):
+            for target in refers_to(kind, resource):
+                yield from _referred(target, store, counting)
+
+
+def _differs(seen: object, kind: Kind, change: Change) -> bool:
+    assert callable(seen)
+    before = seen(kind, change.before) if change.before else None
+    after = seen(kind, change.after) if change.after else None
+    return bool(before != after)
+
+
+def _referrers(name: Address, store: Store) -> Iterator[Wake]:
+    """Those who refer to the name; through experiments, a workspace's runs too."""
+    for kind in OURS:
+        for resource in store.referrers(kind, name):
+            if kind is TRAINING_RUN and is_history(resource):
+                continue
+            yield Wake(address(kind, resource))
+            if name.kind is WORKSPACE and kind is EXPERIMENT:
+                yield from _referrers(address(kind, resource), store)
+
+
+def _referred(target: Address, store: Store, seconds: float) -> Iterator[Wake]:
+    if target.kind is FAMILY:
+        for model in store.referrers(MODEL, target):
+            yield Wake(address(MODEL, model), seconds=seconds)
+    elif store.get(target.kind, target.namespace, target.name):
+        yield Wake(target, seconds=seconds)
+
+
+def is_history(run: Json) -> bool:
+    return bool((run.get("status") or {}).get("completionTime"))

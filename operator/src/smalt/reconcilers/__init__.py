@@ -1,0 +1,1 @@
+"""Decisions: (object, what is observed, now) -> Plan. Pure, one module per kind."""

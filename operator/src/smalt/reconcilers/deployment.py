@@ -1,0 +1,308 @@
+"""Deployment (modeldeployments): pods that serve the version that the spec resolves to; the old ones answer until then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from smalt.api import conditions
+from smalt.api.deployment import DeploymentSpec, ModelReference
+from smalt.api.kinds import APPS_DEPLOYMENT, CONFIG_MAP, DEPLOYMENT, MODEL, POD, SECRET, WORKSPACE
+from smalt.api.references import FAMILY, Address, address
+from smalt.api.schema import Json
+from smalt.api.workspace import WorkspaceSpec
+from smalt.builders import compute, scoring
+from smalt.reconcilers import diagnosis
+from smalt.reconcilers.plan import Child, Plan
+from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
+from smalt.reconcilers.world import Live, LiveRead, Read, World
+from smalt.settings import Settings
+
+# Key and ConfigMap are not watched: this is how soon a deleted key comes back and an edited script is rolled out.
+REST_SECONDS = 60.0
+CONFIG_MAP_SECONDS = 5.0
+EVENTS_SECONDS = 5.0
+# Our programs' reasons that pass when what they wait for comes back.
+PASSING = frozenset({"ModelUnavailable"})
+
+
+def reads(resource: Json, world: World) -> tuple[LiveRead, ...]:
+    try:
+        spec = parsed(DeploymentSpec, resource)
+    except InvalidSpec:
+        return ()
+    at = address(DEPLOYMENT, resource)
+    wanted: list[LiveRead] = [Read(SECRET, at.namespace, scoring.key_name(at.name))]
+    name = code_config_map(spec)
+    if name:
+        wanted.append(Read(CONFIG_MAP, at.namespace, name))
+    return tuple(wanted)
+
+
+def code_config_map(spec: DeploymentSpec) -> str | None:
+    return spec.code_configuration.code.config_map if spec.code_configuration else None
+
+
+def resolved(resource: Json, world: World) -> Json | None:
+    """The Model that the spec asks for: its version if Ready, or the highest Ready version of its stage."""
+    try:
+        wanted = parsed(DeploymentSpec, resource).model
+    except InvalidSpec:
+        return None
+    namespace = resource["metadata"]["namespace"]
+    family = world.referrers(MODEL, Address(FAMILY, namespace, wanted.name))
+    fitting = [model for model in family if fits(model, wanted) and (model.get("status") or {}).get("artifact")]
+    return max(fitting, key=lambda model: model["spec"]["version"], default=None)
+
+
+def fits(model: Json, wanted: ModelReference) -> bool:
+    if not conditions.is_ready(model):
+        return False
+    if wanted.version is not None:
+        return bool(model["spec"].get("version") == wanted.version)
+    return (model["spec"].get("stage") or "None") == wanted.stage
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why the wanted pods cannot be made now."""
+
+    reason: str
+    message: str
+    is_users: bool = False
+    again: float | None = None
+
+
+def plan(resource: Json, world: World, live: Live, now: datetime, settings: Settings) -> Plan:
+    try:
+        spec = parsed(DeploymentSpec, resource)
+    except InvalidSpec as error:
+        return invalid(resource, error, now)
+    at = address(DEPLOYMENT, resource)
+    server = world.get(APPS_DEPLOYMENT, at.namespace, at.name)
+    model = resolved(resource, world)
+    problem = obstacle(at, spec, model, world, live, has_server=server is not None)
+    if problem:
+        return hindered(resource, problem, server, now, spec)
+    assert model is not None
+    workspace = world.get(WORKSPACE, at.namespace, spec.workspace)
+    workspace_spec = parsed(WorkspaceSpec, workspace or {})
+    instance = compute.instance_type(workspace_spec, spec.instance_type)
+    assert instance is not None
+    name = code_config_map(spec)
+    wanted = scoring.Scoring(
+        deployment=at,
+        spec=spec,
+        model=model,
+        workspace=Address(WORKSPACE, at.namespace, spec.workspace),
+        workspace_spec=workspace_spec,
+        instance=instance,
+        code_digest=scoring.code_digest(live.get(Read(CONFIG_MAP, at.namespace, name)) if name else None),
+        scorer_image=settings.scorer_image,
+        trainer_image=settings.trainer_image,
+        pull_policy=settings.image_pull_policy,
+    )
+    manifest = scoring.scoring_deployment(wanted)
+    return observed(resource, manifest, server, world, now, spec)
+
+
+def obstacle(
+    at: Address, spec: DeploymentSpec, model: Json | None, world: World, live: Live, has_server: bool
+) -> Problem | None:
+    """The first thing that stands in the way."""
+    workspace = world.get(WORKSPACE, at.namespace, spec.workspace)
+    if workspace is None:
+        return Problem(
+            "WaitingForWorkspace",
+            f"Workspace '{spec.workspace}' does not exist in namespace '{at.namespace}': apply it, or correct spec.workspace",
+        )
+    if not has_server and not conditions.is_ready(workspace):
+        words = f"Workspace '{spec.workspace}' is not ready: {conditions.why_not(workspace)}"
+        return Problem("WaitingForWorkspace", words)
+    try:
+        workspace_spec = parsed(WorkspaceSpec, workspace)
+    except InvalidSpec as error:
+        return Problem("WaitingForWorkspace", f"Workspace '{spec.workspace}': {error}")
+    if compute.instance_type(workspace_spec, spec.instance_type) is None:
+        has = ", ".join(compute.names(workspace_spec))
+        return Problem(
+            "UnknownInstanceType",
+            f"Workspace '{spec.workspace}' has no instance type '{spec.instance_type}' (it has {has}): add it there, or "
+            "correct spec.instanceType",
+            is_users=True,
+        )
+    if model is None:
+        return Problem("WaitingForModel", missing_model(at, spec.model, world))
+    if model["spec"].get("workspace") != spec.workspace:
+        return Problem(
+            "WaitingForModel",
+            f"Model '{model['metadata']['name']}' lies in Workspace '{model['spec'].get('workspace')}', not in "
+            f"'{spec.workspace}': deploy it from there",
+            is_users=True,
+        )
+    name = code_config_map(spec)
+    if name and live.get(Read(CONFIG_MAP, at.namespace, name)) is None:
+        return Problem(
+            "WaitingForConfigMap",
+            f"ConfigMap '{name}' does not exist in namespace '{at.namespace}': apply it; the rollout follows by itself",
+            again=CONFIG_MAP_SECONDS,
+        )
+    return None
+
+
+def missing_model(at: Address, wanted: ModelReference, world: World) -> str:
+    if wanted.version is None:
+        return (
+            f"no version of model '{wanted.name}' in stage {wanted.stage} is ready: set spec.stage of a Model to "
+            f"{wanted.stage}, or register one"
+        )
+    name = f"{wanted.name}-{wanted.version}"
+    model = world.get(MODEL, at.namespace, name)
+    if model is None:
+        return f"Model '{name}' does not exist in namespace '{at.namespace}': register it, or correct spec.model"
+    return f"Model '{name}' is not ready: {conditions.why_not(model)}"
+
+
+def hindered(resource: Json, problem: Problem, server: Json | None, now: datetime, spec: DeploymentSpec) -> Plan:
+    """What is there stays as it is; the status says what is asked for in vain."""
+    facts = counted(resource, server) | kept(resource, "effectiveModel")
+    if server and ready_replicas(server) and facts.get("effectiveModel"):
+        said = conditions.serving_previous(
+            f"Model '{facts['effectiveModel']}' still serves; what is asked for now cannot: {problem.message}",
+            problem.reason,
+            problem.message,
+        )
+    else:
+        said = (conditions.stalled if problem.is_users else conditions.waiting)(problem.reason, problem.message)
+    return Plan(
+        status=status(resource, said, now, **facts),
+        apply=standing(address(DEPLOYMENT, resource), spec) if server else (),
+        requeue_after=problem.again or REST_SECONDS,
+    )
+
+
+def standing(at: Address, spec: DeploymentSpec) -> tuple[Child, ...]:
+    """The children that do not depend on the model."""
+    key = (Child(scoring.key_secret(at), once=True, random=scoring.KEYS),)
+    return (
+        *(key if (spec.auth_mode or "key") == "key" else ()),
+        Child(scoring.scoring_service(at)),
+        Child(scoring.scoring_network_policy(at)),
+    )
+
+
+def observed(
+    resource: Json, manifest: Json, server: Json | None, world: World, now: datetime, spec: DeploymentSpec
+) -> Plan:
+    """Rolls out, and says how far that is."""
+    at = address(DEPLOYMENT, resource)
+    annotations = manifest["spec"]["template"]["metadata"]["annotations"]
+    wanted_model = annotations[scoring.MODEL_ANNOTATION]
+    facts = counted(resource, server)
+    if server and is_rolled_out(server, manifest):
+        facts["effectiveModel"] = wanted_model
+        said = conditions.ready("Serving", serving_message(at, wanted_model, manifest["spec"]["replicas"]))
+        again = REST_SECONDS
+    else:
+        facts |= kept(resource, "effectiveModel")
+        pods = [pod for pod in world.labelled(POD, at) if is_of(pod, annotations)]
+        said, again = rolling_out(
+            at, wanted_model, facts, trouble(pods), has_old=bool(server and old_pods(at, annotations, world))
+        )
+    children = (*standing(at, spec), Child(manifest))
+    return Plan(status=status(resource, said, now, **facts), apply=children, requeue_after=again)
+
+
+def serving_message(at: Address, model: str, replicas: int) -> str:
+    if replicas == 0:
+        return f"Model '{model}' is scaled to zero pods: set spec.replicas to serve it"
+    return f"Model '{model}' answers at {scoring.scoring_uri(at)}"
+
+
+def rolling_out(
+    at: Address, model: str, facts: Json, finding: diagnosis.Finding | None, has_old: bool
+) -> tuple[list[Json], float]:
+    if finding and has_old and facts.get("effectiveModel"):
+        message = f"the pods of before still serve Model '{facts['effectiveModel']}'; what is asked for now cannot: {finding.message}"
+        return conditions.serving_previous(message, finding.reason, finding.message), REST_SECONDS
+    if finding:
+        said = (conditions.stalled if finding.is_users else conditions.waiting)(finding.reason, finding.message)
+        return said, REST_SECONDS
+    return conditions.waiting(
+        "RollingOut", f"pods for Model '{model}' of Deployment '{at.name}' are starting"
+    ), EVENTS_SECONDS
+
+
+def counted(resource: Json, server: Json | None) -> Json:
+    at = address(DEPLOYMENT, resource)
+    report = (server or {}).get("status") or {}
+    labels = ",".join(f"{key}={value}" for key, value in scoring.selector(at).items())
+    return {
+        "replicas": report.get("replicas", 0),
+        "readyReplicas": report.get("readyReplicas", 0),
+        "selector": labels,
+        "scoringUri": scoring.scoring_uri(at),
+    }
+
+
+def ready_replicas(server: Json) -> int:
+    return int((server.get("status") or {}).get("readyReplicas") or 0)
+
+
+def is_rolled_out(server: Json, manifest: Json) -> bool:
+    """The server is what is wanted, its controller has seen it, and all its pods are of the new kind and available."""
+    report, replicas = server.get("status") or {}, manifest["spec"]["replicas"]
+    template = server["spec"]["template"]["metadata"].get("annotations", {})
+    same = is_of({"metadata": {"annotations": template}}, manifest["spec"]["template"]["metadata"]["annotations"])
+    seen = report.get("observedGeneration", 0) >= server["metadata"].get("generation", 1)
+    all_new = report.get("updatedReplicas", 0) == replicas and report.get("replicas", 0) == replicas
+    return same and seen and all_new and report.get("availableReplicas", 0) >= replicas
+
+
+def is_of(pod: Json, annotations: Json) -> bool:
+    """The pod was made from a template with these contents."""
+    found = pod["metadata"].get("annotations") or {}
+    return bool(found.get(scoring.CONTENTS_ANNOTATION) == annotations[scoring.CONTENTS_ANNOTATION])
+
+
+def old_pods(at: Address, annotations: Json, world: World) -> list[Json]:
+    """Ready pods of an earlier template."""
+    return [pod for pod in world.labelled(POD, at) if not is_of(pod, annotations) and is_ready(pod)]
+
+
+def is_ready(pod: Json) -> bool:
+    found = (pod.get("status") or {}).get("conditions") or []
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in found)
+
+
+def trouble(pods: list[Json]) -> diagnosis.Finding | None:
+    """Why pods do not come up: their programs' own last words first."""
+    for pod in pods:
+        for each in diagnosis.statuses(pod):
+            state = (each.get("state") or {}).get("terminated") or (each.get("lastState") or {}).get("terminated")
+            if not state or not state.get("exitCode"):
+                continue
+            return of_ended(pod, each, state)
+    for pod in pods:
+        finding = diagnosis.unscheduled(pod) or diagnosis.blocked(pod, "the operator's SMALT_SCORER_IMAGE")
+        if finding:
+            return finding
+    return None
+
+
+def of_ended(pod: Json, container: Json, state: Json) -> diagnosis.Finding:
+    said = diagnosis.report(state)
+    if said.get("reason") and said.get("message"):
+        reason = str(said["reason"])[:63]
+        return diagnosis.Finding(reason, str(said["message"]), is_users=reason not in PASSING)
+    name = pod["metadata"]["name"]
+    if state.get("reason") == "OOMKilled":
+        words = (
+            f"container '{container.get('name')}' took more memory than its limit: raise spec.resources.limits.memory"
+        )
+        return diagnosis.Finding("OutOfMemory", words, is_users=True)
+    return diagnosis.Finding(
+        "InternalError",
+        f"container '{container.get('name')}' ended with exit code {state.get('exitCode')}: "
+        f"see `kubectl logs {name} -c {container.get('name')} --previous`",
+    )

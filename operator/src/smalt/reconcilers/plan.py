@@ -1,0 +1,56 @@
+"""What a reconciler wants done. Values only: carrying them out is the engine's work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from smalt.api.kinds import Kind
+from smalt.api.schema import Json
+
+
+@dataclass(frozen=True)
+class Child:
+    """An object that is to exist as the manifest says.
+
+    `once`: made if absent and never changed. `owned`: deleted with its owner, by owner reference; one that is not is
+    recognised as ours by its labels. `random`: keys of a Secret that get random values when it is made.
+    """
+
+    manifest: Json
+    once: bool = False
+    owned: bool = True
+    random: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["metadata"]["name"])
+
+
+@dataclass(frozen=True)
+class Removal:
+    """An object to be deleted: this very one, by UID."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done for one object now.
+
+    `status` is the whole new status without conditions' times and generations; None leaves it as it is.
+    `requeue_after` asks for another look after so many seconds, besides the events that wake the object anyway.
+    `counts_only`: only numbers changed, so the write may wait and be joined with others.
+    """
+
+    status: Json | None = None
+    apply: tuple[Child, ...] = ()
+    delete: tuple[Removal, ...] = ()
+    requeue_after: float | None = None
+    counts_only: bool = False
+    is_final: bool = field(default=False)
+
+
+NOTHING = Plan()

@@ -1,0 +1,88 @@
+"""What a finished attempt left behind, as facts of the run's status. Nothing of it is trusted beyond its schema."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+
+from smalt.api.schema import Json
+from smalt.api.training_run import MOST_METRICS, TrainingRunSpec
+from smalt.builders.training_job import CONTAINER
+from smalt.reconcilers import diagnosis
+
+
+def facts(report: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
+    """Metrics, digests, outputs and tracking, as far as the report has them in the form that the schema wants."""
+    made: Json = {}
+    metrics = _metrics(report.get("metrics"))
+    if metrics:
+        made["metrics"] = metrics
+    outputs = {name: each for name, each in _section(report, "outputs").items() if name in (spec.outputs or {})}
+    outputs = {name: each for name, each in outputs.items() if _is_artifact(each)}
+    if outputs:
+        made["outputs"] = {
+            name: {key: each[key] for key in ("uri", "digest", "bytes", "files")} for name, each in outputs.items()
+        }
+    tracking = _section(report, "tracking")
+    if isinstance(tracking.get("runId"), str) and tracking["runId"]:
+        made["tracking"] = {"runId": tracking["runId"]}
+        if tracking.get("experimentId"):
+            made["tracking"]["url"] = f"/#/experiments/{tracking['experimentId']}/runs/{tracking['runId']}"
+    digests = _digests(_section(report, "digests"), pod, spec)
+    if digests:
+        made["digests"] = digests
+    return made
+
+
+def _section(report: Json, name: str) -> Json:
+    found = report.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _metrics(found: object) -> dict[str, float]:
+    if not isinstance(found, dict):
+        return {}
+    finite = {
+        str(name): float(value)
+        for name, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+    return dict(sorted(finite.items())[:MOST_METRICS])
+
+
+def _is_artifact(found: object) -> bool:
+    if not isinstance(found, dict):
+        return False
+    texts = all(isinstance(found.get(key), str) and len(found[key]) <= 2048 for key in ("uri", "digest"))
+    return texts and all(isinstance(found.get(key), int) and found[key] >= 0 for key in ("bytes", "files"))
+
+
+def _digests(found: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
+    parts: Json = {key: found[key] for key in ("code", "environment", "parameters") if isinstance(found.get(key), str)}
+    data = found.get("data")
+    if isinstance(data, dict):
+        parts["data"] = {str(name): str(digest) for name, digest in data.items() if name in (spec.inputs or {})}
+    image = image_digest(pod) if pod else ""
+    if image:
+        parts["image"] = image
+    complete = all(key in parts for key in ("code", "environment", "parameters")) and len(parts.get("data", {})) == len(
+        spec.inputs or {}
+    )
+    return ({"run": run_digest(parts, spec)} if complete else {}) | parts
+
+
+def run_digest(parts: Json, spec: TrainingRunSpec) -> str:
+    """All that went in, in one: the parts, the command and the variables."""
+    whole = {**parts, "command": spec.command, "environmentVariables": spec.environment_variables or {}}
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def image_digest(pod: Json) -> str:
+    """The digest by which the node resolved the image; empty where the runtime tells none."""
+    for each in diagnosis.statuses(pod):
+        if each.get("name") == CONTAINER:
+            found = str(each.get("imageID") or "")
+            return found[found.index("sha256:") :] if "sha256:" in found else ""
+    return ""

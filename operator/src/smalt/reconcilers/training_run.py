@@ -1,0 +1,417 @@
+"""TrainingRun: one Job per attempt, and what the last one left behind.
+
+A run with a completion time is history and gets no plan. Until then everything is derived from the Jobs and pods
+that exist, so that it does not matter when the operator looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from smalt.api import conditions
+from smalt.api.kinds import CONFIG_MAP, EXPERIMENT, JOB, MODEL, POD, TRAINING_RUN, WORKSPACE
+from smalt.api.references import FAMILY, Address, address
+from smalt.api.schema import Json
+from smalt.api.training_run import ANOTHER_NAME, TrainingRunSpec
+from smalt.api.workspace import WorkspaceSpec
+from smalt.builders import compute
+from smalt.builders.registered_model import registered_model, uid_selector
+from smalt.builders.training_job import CONTAINER, Attempt, config_maps, job_name, training_job
+from smalt.errors import InvalidCommand
+from smalt.reconcilers import diagnosis
+from smalt.reconcilers.plan import NOTHING, Child, Plan
+from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
+from smalt.reconcilers.run_results import facts
+from smalt.reconcilers.world import EventsOf, Labelled, Live, LiveRead, Read, World, items
+from smalt.settings import Settings
+
+# ConfigMaps are not watched; a run that waits for one asks this often.
+CONFIG_MAP_SECONDS = 5.0
+# A Job without pods is asked for its events, which say what the cluster refuses.
+EVENTS_SECONDS = 2.0
+# The Job's end may be seen before its pod's last words; after this long they are taken for lost.
+LAST_WORDS_SECONDS = 30.0
+
+
+def is_finished(resource: Json) -> bool:
+    return bool((resource.get("status") or {}).get("completionTime"))
+
+
+def reads(resource: Json, world: World) -> tuple[LiveRead, ...]:
+    """Only what the present step needs: ConfigMaps before the Job, events of a Job without pods, Models before registering."""
+    if is_finished(resource):
+        return ()
+    try:
+        spec = parsed(TrainingRunSpec, resource)
+    except InvalidSpec:
+        return ()
+    at, uid = address(TRAINING_RUN, resource), resource["metadata"]["uid"]
+    job = present_job(resource, world)
+    if job is None:
+        return tuple(Read(CONFIG_MAP, at.namespace, name) for name in config_maps(spec))
+    if ended(job) == "Complete":
+        return (Labelled(MODEL, at.namespace, uid_selector(uid)),) if spec.register_ else ()
+    if not ended(job) and not world.owned(POD, job["metadata"]["uid"]):
+        return (EventsOf(at.namespace, job["metadata"]["uid"]),)
+    return ()
+
+
+def plan(resource: Json, world: World, live: Live, now: datetime, settings: Settings) -> Plan:
+    if is_finished(resource):
+        return NOTHING
+    try:
+        spec = parsed(TrainingRunSpec, resource)
+    except InvalidSpec as error:
+        return invalid(resource, error, now)
+    job = present_job(resource, world)
+    if job is None:
+        return begin(resource, spec, world, live, now, settings)
+    match ended(job):
+        case "Complete":
+            return succeeded(resource, spec, job, world, live, now)
+        case "Failed":
+            return failed(resource, spec, job, world, now, settings)
+        case _:
+            return at_work(resource, job, world, live, now)
+
+
+# --- Jobs -------------------------------------------------------------------------------------------------------------
+
+
+def present_attempt(resource: Json, world: World) -> int:
+    """The highest attempt that was ever seen, by its Job or in the status."""
+    made = [attempt_of(job, resource) for job in world.owned(JOB, resource["metadata"]["uid"])]
+    return max([*made, (resource.get("status") or {}).get("attempt") or 1])
+
+
+def attempt_of(job: Json, resource: Json) -> int:
+    suffix = job["metadata"]["name"].removeprefix(resource["metadata"]["name"] + "-")
+    return int(suffix) if suffix.isdigit() else 0
+
+
+def present_job(resource: Json, world: World) -> Json | None:
+    """The Job of the present attempt, unless it is being deleted."""
+    name = job_name(resource["metadata"]["name"], present_attempt(resource, world))
+    for job in world.owned(JOB, resource["metadata"]["uid"]):
+        if job["metadata"]["name"] == name and not job["metadata"].get("deletionTimestamp"):
+            return job
+    return None
+
+
+def ended(job: Json) -> str:
+    """Complete, Failed, or nothing while it works."""
+    for each in (job.get("status") or {}).get("conditions") or []:
+        if each.get("type") in ("Complete", "Failed") and each.get("status") == "True":
+            return str(each["type"])
+    return ""
+
+
+# --- before the Job ---------------------------------------------------------------------------------------------------
+
+
+def begin(
+    resource: Json,
+    spec: TrainingRunSpec,
+    world: World,
+    live: Live,
+    now: datetime,
+    settings: Settings,
+    attempt: int | None = None,
+) -> Plan:
+    """The Job of an attempt, or what it waits for."""
+    number = attempt or present_attempt(resource, world)
+    at = address(TRAINING_RUN, resource)
+    experiment = world.get(EXPERIMENT, at.namespace, spec.experiment)
+    for said, again in obstacles(at, spec, experiment, live):
+        return Plan(status=_status(resource, said, now, "Pending"), requeue_after=again)
+    assert experiment is not None
+    workspace = world.get(WORKSPACE, at.namespace, experiment["spec"]["workspace"])
+    if workspace is None:
+        said = conditions.waiting(
+            "WaitingForWorkspace", f"Workspace '{experiment['spec']['workspace']}' does not exist"
+        )
+        return Plan(status=_status(resource, said, now, "Pending"))
+    try:
+        workspace_spec = parsed(WorkspaceSpec, workspace)
+        job = _job(resource, spec, workspace, workspace_spec, number, settings)
+    except InvalidSpec as error:
+        said = conditions.waiting("WaitingForWorkspace", f"Workspace '{workspace['metadata']['name']}': {error}")
+        return Plan(status=_status(resource, said, now, "Pending"))
+    except InvalidCommand as error:
+        said = conditions.stalled("InvalidCommand", f"{error}; apply the run {ANOTHER_NAME}")
+        return Plan(status=_status(resource, said, now, "Failed"))
+    if job is None:
+        return Plan(status=_status(resource, unknown_type(spec, workspace, workspace_spec), now, "Pending"))
+    said = conditions.waiting("JobCreated", f"Job '{job['metadata']['name']}' is made; its pod is starting")
+    new = _status(resource, said, now, "Pending", attempt=number, job=job["metadata"]["name"])
+    return Plan(status=new, apply=(Child(job, once=True),))
+
+
+def obstacles(
+    at: Address, spec: TrainingRunSpec, experiment: Json | None, live: Live
+) -> Iterator[tuple[list[Json], float | None]]:
+    """What stands before the Job, the first thing first, and after how many seconds to ask again by ourselves."""
+    if experiment is None:
+        yield (
+            conditions.waiting(
+                "WaitingForExperiment",
+                f"Experiment '{spec.experiment}' does not exist in namespace '{at.namespace}': apply it, or apply the run "
+                f"with another spec.experiment {ANOTHER_NAME}",
+            ),
+            None,
+        )
+    elif not conditions.is_ready(experiment):
+        why = conditions.find(experiment.get("status") or {}, "Ready")
+        reason = "WaitingForWorkspace" if why.get("reason") == "WaitingForWorkspace" else "WaitingForExperiment"
+        yield (
+            conditions.waiting(
+                reason, f"Experiment '{spec.experiment}' is not ready: {conditions.why_not(experiment)}"
+            ),
+            None,
+        )
+    for name in config_maps(spec):
+        if live.get(Read(CONFIG_MAP, at.namespace, name)) is None:
+            yield (
+                conditions.waiting(
+                    "WaitingForConfigMap",
+                    f"ConfigMap '{name}' does not exist in namespace '{at.namespace}': apply it; the run follows by itself",
+                ),
+                CONFIG_MAP_SECONDS,
+            )
+
+
+def unknown_type(spec: TrainingRunSpec, workspace: Json, workspace_spec: WorkspaceSpec) -> list[Json]:
+    name = workspace["metadata"]["name"]
+    has = ", ".join(compute.names(workspace_spec))
+    return conditions.stalled(
+        "UnknownInstanceType",
+        f"Workspace '{name}' has no instance type '{spec.instance_type}' (it has {has}): add it to the Workspace's "
+        f"spec.instanceTypes, or apply the run with another instanceType {ANOTHER_NAME}",
+    )
+
+
+def _job(
+    resource: Json,
+    spec: TrainingRunSpec,
+    workspace: Json,
+    workspace_spec: WorkspaceSpec,
+    number: int,
+    settings: Settings,
+) -> Json | None:
+    """The Job's manifest; None when nobody defined the instance type."""
+    instance = compute.instance_type(workspace_spec, spec.instance_type)
+    if instance is None:
+        return None
+    return training_job(
+        Attempt(
+            run=address(TRAINING_RUN, resource),
+            uid=resource["metadata"]["uid"],
+            number=number,
+            spec=spec,
+            workspace=address(WORKSPACE, workspace),
+            workspace_spec=workspace_spec,
+            instance=instance,
+            trainer_image=settings.trainer_image,
+            pull_policy=settings.image_pull_policy,
+        )
+    )
+
+
+# --- while it works ---------------------------------------------------------------------------------------------------
+
+
+def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) -> Plan:
+    pods = world.owned(POD, job["metadata"]["uid"])
+    name = job["metadata"]["name"]
+    told = {"attempt": attempt_of(job, resource), "job": name, "startTime": (job.get("status") or {}).get("startTime")}
+    if not pods:
+        finding = diagnosis.refused(items(live.get(EventsOf(job["metadata"]["namespace"], job["metadata"]["uid"]))))
+        words = finding or diagnosis.Finding("JobCreated", f"Job '{name}' is made; its pod is starting")
+        said = conditions.waiting(words.reason, words.message)
+        return Plan(status=_status(resource, said, now, "Pending", **told), requeue_after=EVENTS_SECONDS)
+    pod = newest(pods)
+    finding = diagnosis.unscheduled(pod) or diagnosis.blocked(pod, "environment.image")
+    if finding:
+        message = (
+            f"{finding.message}; a change of the run applies {ANOTHER_NAME}" if finding.is_users else finding.message
+        )
+        said = (conditions.stalled if finding.is_users else conditions.waiting)(finding.reason, message)
+        return Plan(status=_status(resource, said, now, "Pending", **told))
+    if is_running(pod):
+        said = conditions.waiting(
+            "Running", f"the script runs in pod '{pod['metadata']['name']}': see `kubectl logs job/{name}`"
+        )
+        return Plan(status=_status(resource, said, now, "Running", **told))
+    said = conditions.waiting("JobCreated", f"pod '{pod['metadata']['name']}' is starting")
+    return Plan(status=_status(resource, said, now, "Pending", **told))
+
+
+def is_running(pod: Json) -> bool:
+    """The script's container has started (and may have ended since, without the Job knowing yet)."""
+    for each in diagnosis.statuses(pod):
+        if each.get("name") == CONTAINER:
+            return bool({"running", "terminated"} & (each.get("state") or {}).keys())
+    return False
+
+
+def newest(pods: list[Json]) -> Json:
+    return max(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]))
+
+
+# --- after it ---------------------------------------------------------------------------------------------------------
+
+
+def last_words(job: Json, world: World) -> tuple[Json | None, Json | None]:
+    """The attempt's pod and how its container ended, as far as they are known."""
+    pods = world.owned(POD, job["metadata"]["uid"])
+    for pod in sorted(pods, key=lambda each: each["metadata"]["name"]):
+        state = diagnosis.terminated(pod, CONTAINER)
+        if state:
+            return pod, state
+    return (newest(pods) if pods else None), None
+
+
+def is_still_hoped_for(job: Json, now: datetime) -> bool:
+    """The pod's end may reach us later than the Job's."""
+    since = ended_at(job)
+    return since is None or (now - since).total_seconds() < LAST_WORDS_SECONDS
+
+
+def ended_at(job: Json) -> datetime | None:
+    for each in (job.get("status") or {}).get("conditions") or []:
+        if each.get("type") == ended(job) and each.get("lastTransitionTime"):
+            return datetime.fromisoformat(each["lastTransitionTime"])
+    return None
+
+
+def succeeded(resource: Json, spec: TrainingRunSpec, job: Json, world: World, live: Live, now: datetime) -> Plan:
+    """Registers what is to be registered, and writes the run down as done."""
+    pod, state = last_words(job, world)
+    if state is None and is_still_hoped_for(job, now):
+        return Plan(requeue_after=1.0)
+    report = diagnosis.report(state or {})
+    told = _told(resource, job, now) | facts(report, pod, spec)
+    if not report:
+        message = (
+            f"Job '{job['metadata']['name']}' ended well, but its pod was gone before its results could be read; the "
+            f"history may be in the tracking server. Apply the run {ANOTHER_NAME}"
+        )
+        return Plan(status=_status(resource, conditions.stalled("ResultsNotStored", message), now, "Failed", **told))
+    models: tuple[Child, ...] = ()
+    if spec.register_:
+        artifact = told.get("outputs", {}).get(spec.register_.from_)
+        if artifact is None:
+            message = f"output '{spec.register_.from_}' is not in the results, so nothing was registered: apply the run {ANOTHER_NAME}"
+            return Plan(status=_status(resource, conditions.stalled("OutputMissing", message), now, "Failed", **told))
+        model = _model(resource, spec, artifact["digest"], world, live)
+        models = (Child(model, once=True, owned=False),)
+        told["model"] = model["metadata"]["name"]
+    said = conditions.ready("Succeeded", _success_message(job, report, told))
+    return Plan(status=_status(resource, said, now, "Succeeded", **told), apply=models, is_final=True)
+
+
+def _success_message(job: Json, report: Json, told: Json) -> str:
+    parts = [f"Job '{job['metadata']['name']}' succeeded"]
+    if told.get("model"):
+        parts.append(f"and registered Model '{told['model']}'")
+    odd = [str(name) for name in report.get("nonFinite") or []]
+    if odd:
+        parts.append(f"(not finite, so not shown: {', '.join(odd)}, last logged as NaN or infinite)")
+    return " ".join(parts)
+
+
+def _model(resource: Json, spec: TrainingRunSpec, digest: str, world: World, live: Live) -> Json:
+    """The Model of this run: the one that is there, or the next version."""
+    assert spec.register_ is not None
+    at, uid = address(TRAINING_RUN, resource), resource["metadata"]["uid"]
+    workspace = _workspace_of(resource, spec, world)
+    there = items(live.get(Labelled(MODEL, at.namespace, uid_selector(uid))))
+    version = (
+        there[0]["spec"]["version"] if there else next_version(at.namespace, spec.register_.model, workspace, world)
+    )
+    name = workspace["metadata"]["name"] if workspace else ""
+    return registered_model(at, uid, name, spec.register_, version, digest)
+
+
+def _workspace_of(resource: Json, spec: TrainingRunSpec, world: World) -> Json | None:
+    namespace = resource["metadata"]["namespace"]
+    experiment = world.get(EXPERIMENT, namespace, spec.experiment)
+    return world.get(WORKSPACE, namespace, experiment["spec"]["workspace"]) if experiment else None
+
+
+def next_version(namespace: str, model: str, workspace: Json | None, world: World) -> int:
+    """One more than the highest version that exists or was ever given."""
+    given = ((workspace or {}).get("status") or {}).get("modelVersions") or {}
+    there = [each["spec"].get("version", 0) for each in world.referrers(MODEL, Address(FAMILY, namespace, model))]
+    return 1 + int(max([given.get(model, 0), *there]))
+
+
+def failed(resource: Json, spec: TrainingRunSpec, job: Json, world: World, now: datetime, settings: Settings) -> Plan:
+    """Another attempt as long as there are retries; else the cause in words."""
+    pod, state = last_words(job, world)
+    if state is None and pod is not None and is_still_hoped_for(job, now) and diagnosis.evicted(pod) is None:
+        return Plan(requeue_after=1.0)
+    number = attempt_of(job, resource)
+    retries = (spec.limits.retries if spec.limits else None) or 0
+    if number <= retries:
+        return begin(resource, spec, world, {}, now, settings, attempt=number + 1)
+    report = diagnosis.report(state or {})
+    finding = _cause(job, pod, state, report)
+    message = (
+        finding.message if ANOTHER_NAME in finding.message else f"{finding.message}; apply the change {ANOTHER_NAME}"
+    )
+    told = _told(resource, job, now) | facts(report, pod, spec)
+    return Plan(
+        status=_status(resource, conditions.stalled(finding.reason, message), now, "Failed", **told), is_final=True
+    )
+
+
+def _cause(job: Json, pod: Json | None, state: Json | None, report: Json) -> diagnosis.Finding:
+    name = job["metadata"]["name"]
+    if report.get("reason") and report.get("message"):
+        return diagnosis.Finding(str(report["reason"])[:63], str(report["message"]))
+    if state and state.get("reason") == "OOMKilled":
+        return diagnosis.Finding(
+            "OutOfMemory",
+            f"the pod of Job '{name}' took more memory than its instance type's limits.memory: choose a larger one",
+        )
+    if pod is not None and (lost := diagnosis.evicted(pod)):
+        return lost
+    for each in (job.get("status") or {}).get("conditions") or []:
+        if each.get("type") == "Failed" and each.get("reason") == "DeadlineExceeded":
+            return diagnosis.Finding(
+                "TimedOut", f"Job '{name}' took longer than limits.timeout and limits.finalizing together"
+            )
+    first = _init_failure(pod) if pod is not None else None
+    code = (state or first or {}).get("exitCode")
+    words = f"exit code {code}" if code is not None else "its pod is gone"
+    return diagnosis.Finding(
+        "InternalError", f"Job '{name}' failed without a word ({words}): see `kubectl logs job/{name} --all-containers`"
+    )
+
+
+def _init_failure(pod: Json) -> Json | None:
+    for each in (pod.get("status") or {}).get("initContainerStatuses") or []:
+        found = (each.get("state") or {}).get("terminated")
+        if found and found.get("exitCode"):
+            return dict(found)
+    return None
+
+
+def _told(resource: Json, job: Json, now: datetime) -> Json:
+    report = job.get("status") or {}
+    end = ended_at(job)
+    return {
+        "attempt": attempt_of(job, resource),
+        "job": job["metadata"]["name"],
+        "startTime": report.get("startTime"),
+        "completionTime": report.get("completionTime") or conditions.instant(end or now),
+    }
+
+
+def _status(resource: Json, said: list[Json], now: datetime, phase: str, **told: object) -> Json:
+    before = kept(resource, "attempt", "job", "startTime")
+    return status(
+        resource, said, now, phase=phase, **(before | {key: value for key, value in told.items() if value is not None})
+    )

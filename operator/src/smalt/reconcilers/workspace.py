@@ -1,0 +1,149 @@
+"""Workspace: keeps a tracking server running on a volume, and counts what hangs on it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from smalt.api import conditions
+from smalt.api.kinds import APPS_DEPLOYMENT, CLAIM, DEPLOYMENT, EXPERIMENT, MODEL, POD, SECRET, WORKSPACE
+from smalt.api.references import Address, address
+from smalt.api.schema import Json
+from smalt.api.workspace import WorkspaceSpec
+from smalt.builders import tracking
+from smalt.reconcilers import diagnosis
+from smalt.reconcilers.plan import Child, Plan
+from smalt.reconcilers.reporting import InvalidSpec, invalid, only_counts_changed, parsed, status
+from smalt.reconcilers.world import Live, LiveRead, Read, World
+from smalt.settings import Settings
+
+COUNTED = ("pending", "running", "succeeded", "failed")
+# The Secret is not watched, so that its contents are in no cache; it is looked at again this often.
+REST_SECONDS = 60.0
+
+
+def reads(resource: Json, world: World) -> tuple[LiveRead, ...]:
+    at = address(WORKSPACE, resource)
+    return (Read(SECRET, at.namespace, tracking.child_name(at.name)),)
+
+
+def plan(resource: Json, world: World, live: Live, now: datetime, settings: Settings) -> Plan:
+    try:
+        spec = parsed(WorkspaceSpec, resource)
+    except InvalidSpec as error:
+        return invalid(resource, error, now)
+    at = address(WORKSPACE, resource)
+    secret = live.get(Read(SECRET, at.namespace, tracking.child_name(at.name)))
+    new = status(
+        resource,
+        said(at, world),
+        now,
+        trackingUri=tracking.tracking_uri(at),
+        runs=counts(at, world),
+        modelVersions=model_versions(at, resource, world) or None,
+        usedBy=sorted(each["metadata"]["name"] for each in world.referrers(DEPLOYMENT, at)),
+    )
+    return Plan(
+        status=new,
+        apply=children(at, spec, secret, settings),
+        # Its UID belongs into the server's template, so the server follows as soon as the Secret exists.
+        requeue_after=REST_SECONDS if secret else 0.0,
+        counts_only=only_counts_changed(resource, new, "runs"),
+    )
+
+
+def children(at: Address, spec: WorkspaceSpec, secret: Json | None, settings: Settings) -> tuple[Child, ...]:
+    keeps_volume = not (spec.storage and spec.storage.reclaim_policy == "Delete")
+    made = [
+        Child(tracking.tracking_secret(at), once=True, random=tracking.SECRET_KEYS),
+        Child(tracking.tracking_claim(at, spec), owned=not keeps_volume),
+        Child(tracking.run_service_account(at)),
+        Child(tracking.tracking_service(at)),
+        Child(tracking.tracking_network_policy(at)),
+    ]
+    if secret:
+        server = tracking.tracking_deployment(
+            at,
+            secret["metadata"]["uid"],
+            settings.tracking_image,
+            settings.image_pull_policy,
+            settings.cluster_domain,
+        )
+        made.append(Child(server))
+    return tuple(made)
+
+
+def said(at: Address, world: World) -> list[Json]:
+    """Ready when the server answers; else the deepest cause that can be seen."""
+    name = tracking.child_name(at.name)
+    server = world.get(APPS_DEPLOYMENT, at.namespace, name)
+    if server and is_available(server):
+        return conditions.ready("Available", f"the tracking server answers at {tracking.tracking_uri(at)}")
+    claim = world.get(CLAIM, at.namespace, name)
+    if claim and (claim.get("status") or {}).get("phase") == "Pending" and not claim["spec"].get("storageClassName"):
+        return conditions.stalled(
+            "NoStorageClass",
+            f"volume claim '{name}' names no StorageClass and the cluster has no default one: set "
+            "spec.storage.storageClassName, or mark a class with storageclass.kubernetes.io/is-default-class=true",
+        )
+    finding = server_trouble(at, world)
+    if finding:
+        return (conditions.stalled if finding.is_users else conditions.waiting)(finding.reason, finding.message)
+    if claim and (claim.get("status") or {}).get("phase") == "Lost":
+        return conditions.stalled(
+            "VolumePending", f"the volume behind claim '{name}' is gone: restore it, or delete the claim"
+        )
+    return conditions.waiting("TrackingStarting", f"the tracking server of Workspace '{at.name}' is starting")
+
+
+def server_trouble(at: Address, world: World) -> diagnosis.Finding | None:
+    claim = world.get(CLAIM, at.namespace, tracking.child_name(at.name))
+    pods = [pod for pod in world.labelled(POD, at) if is_trackings(pod)]
+    for pod in pods:
+        stuck = diagnosis.blocked(pod, "the operator's SMALT_TRACKING_IMAGE")
+        if stuck:
+            return stuck._replace(reason="TrackingFailed")
+        for each in diagnosis.statuses(pod):
+            ended = (each.get("lastState") or {}).get("terminated")
+            if ended and each.get("restartCount", 0) >= 2:
+                return diagnosis.Finding(
+                    "TrackingFailed",
+                    f"the tracking server ends again and again (exit {ended.get('exitCode')}): "
+                    f"see `kubectl logs {pod['metadata']['name']} --previous`",
+                )
+        unfit = diagnosis.unscheduled(pod)
+        if unfit and claim and (claim.get("status") or {}).get("phase") == "Pending":
+            wanted = claim["spec"].get("storageClassName")
+            return diagnosis.Finding(
+                "VolumePending",
+                f"volume claim '{claim['metadata']['name']}' of StorageClass '{wanted}' is not bound yet: {unfit.message}",
+            )
+        if unfit:
+            return unfit
+    return None
+
+
+def is_trackings(pod: Json) -> bool:
+    component = pod["metadata"].get("labels", {}).get("app.kubernetes.io/component")
+    return bool(component == tracking.COMPONENT)
+
+
+def is_available(server: Json) -> bool:
+    report = server.get("status") or {}
+    seen = report.get("observedGeneration", 0) >= server["metadata"].get("generation", 1)
+    return bool(seen and report.get("availableReplicas", 0) >= 1)
+
+
+def counts(at: Address, world: World) -> Json:
+    """The sums of what its experiments count."""
+    each_counts = [(each.get("status") or {}).get("runs") or {} for each in world.referrers(EXPERIMENT, at)]
+    return {name: sum(each.get(name, 0) for each in each_counts) for name in COUNTED}
+
+
+def model_versions(at: Address, resource: Json, world: World) -> dict[str, int]:
+    """The highest version ever given: what was written down, and what exists now."""
+    highest: dict[str, int] = dict((resource.get("status") or {}).get("modelVersions") or {})
+    for model in world.referrers(MODEL, at):
+        name, version = model["spec"].get("name"), model["spec"].get("version")
+        if isinstance(name, str) and isinstance(version, int):
+            highest[name] = max(version, highest.get(name, 0))
+    return dict(sorted(highest.items()))

@@ -1,0 +1,62 @@
+"""What a reconciler may look at: the operator's cache, and a few things that are read live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from smalt.api.kinds import Kind
+from smalt.api.references import Address
+from smalt.api.schema import Json
+
+
+class World(Protocol):
+    """Everything watched, by name, owner, label and reference. Objects found are not to be changed."""
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Json | None:
+        """The object of that name."""
+
+    def owned(self, kind: Kind, uid: str) -> list[Json]:
+        """Objects whose controlling owner has that UID."""
+
+    def labelled(self, kind: Kind, owner: Address) -> list[Json]:
+        """Children that carry the owner's kind of label with the owner's name."""
+
+    def referrers(self, kind: Kind, target: Address) -> list[Json]:
+        """Objects of that kind whose spec refers to the target."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """One object to be read live, since it is never cached (Secrets, ConfigMaps)."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
+class EventsOf:
+    """The Kubernetes events about one object, read live."""
+
+    namespace: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A list by labels, read live, where acting on a stale cache could not be undone."""
+
+    kind: Kind
+    namespace: str
+    selector: str
+
+
+LiveRead = Read | EventsOf | Labelled
+Live = Mapping[LiveRead, Json | None]
+
+
+def items(found: Json | None) -> list[Json]:
+    """The items of a list that was read live."""
+    return list((found or {}).get("items", []))
