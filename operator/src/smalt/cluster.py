@@ -107,14 +107,6 @@ class Cluster:
         path = kind.path(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         return await self.request("PUT", path, manifest)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Deletes this very object, with what it owns; nothing happens when it is gone already."""
-        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
-        try:
-            await self.request("DELETE", kind.path(namespace, name), body)
-        except NotFound:
-            return
-
     async def request(
         self,
         method: str,

@@ -16,7 +16,7 @@ from smalt.api.schema import Json
 from smalt.engine.ports import Api
 from smalt.engine.store import Store, controller
 from smalt.errors import AlreadyExists, Conflict, NameTaken, NotYetGone
-from smalt.reconcilers.plan import Child, Removal
+from smalt.reconcilers.plan import Child
 from smalt.reconcilers.world import Live, Read
 
 APPLIED = "smalt.dev/applied"
@@ -46,9 +46,6 @@ class Applier:
         if child.once:
             return False
         return await self._apply(kind, manifest, seen)
-
-    async def remove(self, removal: Removal) -> None:
-        await self._api.delete(removal.kind, removal.namespace, removal.name, removal.uid)
 
     def forget(self, uid: str) -> None:
         """A child is gone: what is known of it is of no use."""

@@ -177,8 +177,6 @@ class Loop:
         made = False
         for child in plan.apply:
             made |= await self.applier.ensure(resource, child, live)
-        for removal in plan.delete:
-            await self.applier.remove(removal)
         return made
 
     def _instead(self, resource: Json, said: list[Json], plan: Plan) -> Plan:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from smalt.api.kinds import Kind
 from smalt.api.schema import Json
 
 
@@ -27,30 +26,20 @@ class Child:
 
 
 @dataclass(frozen=True)
-class Removal:
-    """An object to be deleted: this very one, by UID."""
-
-    kind: Kind
-    namespace: str
-    name: str
-    uid: str
-
-
-@dataclass(frozen=True)
 class Plan:
     """What is to be done for one object now.
 
     `status` is the whole new status without conditions' times and generations; None leaves it as it is.
     `requeue_after` asks for another look after so many seconds, besides the events that wake the object anyway.
     `counts_only`: only numbers changed, so the write may wait and be joined with others.
+    `is_final`: nothing will follow, so the write does not wait.
     """
 
     status: Json | None = None
     apply: tuple[Child, ...] = ()
-    delete: tuple[Removal, ...] = ()
     requeue_after: float | None = None
     counts_only: bool = False
-    is_final: bool = field(default=False)
+    is_final: bool = False
 
 
 NOTHING = Plan()

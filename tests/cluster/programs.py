@@ -1,0 +1,75 @@
+"""Kubernetes' own programs, built from Go modules once and kept by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from cluster.paths import HERE, cache
+from cluster.progress import SetUpFailed, step
+from cluster.shell import run
+
+KUBERNETES_VERSION = "v1.36.3"
+_KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+PACKAGES = {
+    "kubernetes": tuple(f"k8s.io/kubernetes/cmd/{name}" for name in _KUBERNETES),
+    "coredns": ("github.com/coredns/coredns",),
+    "local-path-provisioner": ("github.com/rancher/local-path-provisioner",),
+}
+FLAGS = {
+    "kubernetes": f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
+    "coredns": "-s -w",
+    "local-path-provisioner": "-s -w",
+}
+LEAST_GO = (1, 24)
+
+
+def key(name: str) -> str:
+    """Names what a build depends on: the modules' sums and the flags."""
+    digest = hashlib.sha256()
+    for part in ("go.mod", "go.sum"):
+        digest.update((HERE / "programs" / name / part).read_bytes())
+    digest.update(FLAGS[name].encode())
+    return digest.hexdigest()[:16]
+
+
+def folder(name: str) -> Path:
+    """The folder of built programs; builds them when they are not there."""
+    made = cache() / "programs" / f"{name}-{key(name)}"
+    if not made.exists():
+        build(name, made)
+    return made
+
+
+def build(name: str, into: Path) -> None:
+    go = shutil.which("go") or ("/usr/local/go/bin/go" if Path("/usr/local/go/bin/go").exists() else None)
+    if go is None:
+        raise SetUpFailed("Go is missing: install Go 1.24 or later and put it on PATH (https://go.dev/dl)")
+    modules = HERE / "programs" / name
+    unfinished = into.with_name(f"{into.name}.{os.getpid()}")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    with step(f"build {name} (once; some minutes)"):
+        for package in PACKAGES[name]:
+            print(f"      {package}", flush=True)
+            target = unfinished / package.rpartition("/")[2]
+            environment = {
+                "CGO_ENABLED": "0",
+                "GOFLAGS": "-mod=readonly",
+                "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto"),
+            }
+            run(
+                [go, "build", "-trimpath", "-ldflags", FLAGS[name], "-o", target, package],
+                cwd=modules,
+                environment=environment,
+            )
+    try:
+        unfinished.rename(into)
+    except OSError:
+        # Another clone was faster; its build is the same.
+        shutil.rmtree(unfinished)
+
+
+def program(name: str, package: str = "kubernetes") -> Path:
+    return folder(package) / name

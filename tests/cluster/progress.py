@@ -1,0 +1,28 @@
+"""A line per step with its time, and errors that say what to do."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class SetUpFailed(RuntimeError):
+    """The set-up cannot go on; the text says what is missing and how to get it."""
+
+
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    """Prints the title, and the time when it took more than a moment."""
+    started = time.monotonic()
+    print(f"  - {title}", flush=True)
+    yield
+    seconds = time.monotonic() - started
+    if seconds > 2:
+        print(f"    {seconds:.0f} s", flush=True)
+
+
+def fail(text: str) -> int:
+    print(text, file=sys.stderr, flush=True)
+    return 1

@@ -1,0 +1,46 @@
+"""Running other programs, with their own words when they fail."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cluster.progress import SetUpFailed
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    text: str | None = None,
+    seconds: float = 3600,
+    check: bool = True,
+) -> str:
+    """Standard output. SetUpFailed with the end of standard error when the program fails, or is not there."""
+    words = [str(word) for word in command]
+    try:
+        finished = subprocess.run(
+            words,
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+        )
+    except FileNotFoundError as error:
+        raise SetUpFailed(f"'{words[0]}' is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise SetUpFailed(f"`{shlex.join(words)}` took longer than {seconds:.0f} s") from error
+    if check and finished.returncode != 0:
+        said = (finished.stderr.strip() or finished.stdout.strip())[-2000:]
+        raise SetUpFailed(f"`{shlex.join(words)}` failed:\n{said}")
+    return finished.stdout
+
+
+def succeeds(command: Sequence[str | Path]) -> bool:
+    return subprocess.run([str(word) for word in command], capture_output=True).returncode == 0

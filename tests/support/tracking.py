@@ -1,0 +1,154 @@
+"""The real tracking server on loopback, in a virtualenv of its own: the tests' packages hold no MLflow server."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LOCK = REPOSITORY / "requirements/tracking.txt"
+SOURCE = REPOSITORY / "tracking_image/src"
+USERS = ("admin", "runs", "scoring")
+START_SECONDS = 90
+
+
+class TrackingFailed(RuntimeError):
+    """The server did not start; the text holds what it printed."""
+
+
+def tracking_environment() -> Path:
+    """The Python of a virtualenv made from the lock; made once for each content of the lock."""
+    cache = Path(os.environ.get("SMALT_CACHE") or Path.home() / ".cache/smalt") / "venvs"
+    cache.mkdir(parents=True, exist_ok=True)
+    target = cache / f"tracking-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]}"
+    with (cache / f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (target / ".ready").exists():
+            shutil.rmtree(target, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", str(target)], check=True)
+            install = [
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--require-hashes",
+                "--no-deps",
+            ]
+            subprocess.run([str(target / "bin/python"), *install, "-r", str(LOCK)], check=True)
+            (target / ".ready").touch()
+    return target / "bin/python"
+
+
+class TrackingServer:
+    """`python -m smalt_tracking` on a free loopback port; its data folder outlives a restart, not the block."""
+
+    def __init__(self, allowed_hosts: str = "") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="smalt-tracking-"))
+        self.data = self.folder / "data"
+        self.secrets = self.folder / "secrets"
+        self.log = self.folder / "server.log"
+        self.passwords: dict[str, str] = {}
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.allowed_hosts = ",".join(filter(None, [f"127.0.0.1:{self.port}", allowed_hosts]))
+        self.process: subprocess.Popen[bytes] | None = None
+        self.data.mkdir()
+        self.secrets.mkdir()
+        (self.secrets / "flask-secret-key").write_text(secrets.token_urlsafe(32))
+        self.new_passwords()
+
+    def __enter__(self) -> TrackingServer:
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def new_passwords(self) -> None:
+        """Other passwords in the files, as a re-made Secret brings them; they hold after the next start."""
+        self.passwords = {user: secrets.token_urlsafe(24) for user in USERS}
+        for user, password in self.passwords.items():
+            (self.secrets / f"{user}-password").write_text(password)
+
+    def start(self) -> None:
+        """Starts the server and waits until it is ready."""
+        python = tracking_environment()
+        environment = {
+            "PATH": f"{python.parent}:/usr/bin:/bin",
+            "PYTHONPATH": str(SOURCE),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": str(self.folder),
+            "SMALT_ALLOWED_HOSTS": self.allowed_hosts,
+            "SMALT_HOST": "127.0.0.1",
+            "SMALT_PORT": str(self.port),
+            "SMALT_DATA": str(self.data),
+            "SMALT_SECRETS": str(self.secrets),
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(python), "-m", "smalt_tracking"],
+                env=environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Returns when /health answers; raises TrackingFailed with the log when the server ends before."""
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            if self.process is None or self.process.poll() is not None:
+                raise TrackingFailed(f"the tracking server ended:\n{self.log.read_text()}")
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.1)
+        raise TrackingFailed(f"the tracking server was not ready in {START_SECONDS} s:\n{self.log.read_text()}")
+
+    def stop(self) -> None:
+        """Ends the server as the kubelet does: SIGTERM first, SIGKILL to its whole session when that is not enough."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.process = None
+
+    def restart(self) -> None:
+        """Ends the server and starts it again on the same data and port."""
+        self.stop()
+        self.start()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
