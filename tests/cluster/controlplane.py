@@ -71,7 +71,13 @@ class Plane:
         self.controllers.start(self._controllers(controllers))
         if scheduler:
             config = self.kubeconfig_for("scheduler", "/CN=system:kube-scheduler")
-            options = ["--kubeconfig", config, "--bind-address=127.0.0.1", "--secure-port=0", "--leader-elect=false"]
+            options: list[str | Path] = [
+                "--kubeconfig",
+                config,
+                "--bind-address=127.0.0.1",
+                "--secure-port=0",
+                "--leader-elect=false",
+            ]
             self.scheduler.start([program("kube-scheduler"), *options])
 
     def stop(self) -> None:

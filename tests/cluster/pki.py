@@ -60,7 +60,7 @@ class Authority:
         extensions = self.folder / f"{name}.ext"
         usage = "keyUsage=digitalSignature,keyEncipherment\nextendedKeyUsage=serverAuth,clientAuth\n"
         extensions.write_text(usage + (f"subjectAltName={alternative_names}\n" if alternative_names else ""))
-        signing = ["-CA", self.certificate, "-CAkey", self.folder / "ca.key", "-CAcreateserial"]
+        signing: list[str | Path] = ["-CA", self.certificate, "-CAkey", self.folder / "ca.key", "-CAcreateserial"]
         run(
             [
                 "openssl",

@@ -17,27 +17,33 @@ PACKAGES = {
     "kubernetes": tuple(f"k8s.io/kubernetes/cmd/{name}" for name in _KUBERNETES),
     "coredns": ("github.com/coredns/coredns",),
     "local-path-provisioner": ("github.com/rancher/local-path-provisioner",),
+    "pause": ("smalt.dev/cluster/pause",),
 }
 FLAGS = {
     "kubernetes": f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
     "coredns": "-s -w",
     "local-path-provisioner": "-s -w",
+    "pause": "-s -w",
 }
 LEAST_GO = (1, 24)
 
 
 def key(name: str) -> str:
-    """Names what a build depends on: the modules' sums and the flags."""
+    """Names what a build depends on: the modules, their sums and the flags."""
     digest = hashlib.sha256()
-    for part in ("go.mod", "go.sum"):
-        digest.update((HERE / "programs" / name / part).read_bytes())
+    for path in sorted((HERE / "programs" / name).iterdir()):
+        digest.update(path.read_bytes())
     digest.update(FLAGS[name].encode())
     return digest.hexdigest()[:16]
 
 
+def folder_name(name: str) -> str:
+    return f"{name}-{key(name)}"
+
+
 def folder(name: str) -> Path:
     """The folder of built programs; builds them when they are not there."""
-    made = cache() / "programs" / f"{name}-{key(name)}"
+    made = cache() / "programs" / folder_name(name)
     if not made.exists():
         build(name, made)
     return made

@@ -1,0 +1,138 @@
+"""The local cluster: up, down, status. Every part is started if it does not run, so that `up` also repairs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cluster import host, images
+from cluster.addons import Addons
+from cluster.controlplane import Plane, Ports
+from cluster.engine import PAUSE, Engine, ensure_base, ensure_pause
+from cluster.node import Node
+from cluster.paths import REPOSITORY, cache, state
+from cluster.processes import Process
+from cluster.programs import folder
+from cluster.progress import SetUpFailed, step
+
+# Kept by `down`: programs, base image and layers, which took minutes to make.
+_DATA = ("etcd", "containerd", "kubelet", "volumes", "cni-leases", "pod-logs", "audit.log", "docker-exec")
+
+
+class LocalCluster:
+    """All parts of the one local cluster."""
+
+    def __init__(self) -> None:
+        self.folder = state()
+        self.plane = Plane(self.folder, Ports(), host.NODE_IP)
+        self.node = Node(self.plane)
+        self.engine = Engine(self.folder)
+
+    def processes(self) -> list[Process]:
+        plane, node = self.plane, self.node
+        addons = Addons(plane, "")
+        return [
+            plane.etcd,
+            plane.api,
+            plane.controllers,
+            plane.scheduler,
+            node.containerd,
+            node.kubelet,
+            node.proxy,
+            addons.dns,
+            addons.volumes,
+            self.engine.process,
+        ]
+
+    def is_up(self) -> bool:
+        return all(each.pid() for each in self.processes()) and self.plane.is_ready() and self.node.is_ready()
+
+    def up(self) -> None:
+        with locked():
+            if self.is_up():
+                return
+            host.install_packages()
+            for name in ("kubernetes", "coredns", "local-path-provisioner", "pause"):
+                folder(name)
+            if not self.node.containerd.pid():
+                self._clear()
+            self._start()
+
+    def _start(self) -> None:
+        host.network_up()
+        with step("control plane"):
+            self.plane.start()
+        with step("containerd and dockerd"):
+            self.node.start_containerd()
+            self.engine.start()
+        base = ensure_base(self.engine)
+        ensure_pause(self.engine)
+        images.hand_over(self.engine, self.node, [PAUSE, base])
+        with step("node"):
+            host.make_cgroups()
+            self.node.start()
+            self.node.kubelet.wait(self.node.is_ready, 120)
+        with step("DNS and volumes"):
+            Addons(self.plane, f"docker.io/{base}").start()
+
+    def down(self) -> None:
+        with locked():
+            Addons(self.plane, "").stop()
+            self.node.stop()
+            self.plane.stop()
+            self.engine.stop()
+            self._clear()
+            for name in _DATA:
+                path = self.folder / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def _clear(self) -> None:
+        """What processes that are gone have left on the machine. Nothing of ours may run."""
+        self.node.stop()
+        host.unmount_below(self.folder)
+        host.remove_network_namespaces()
+        host.remove_cgroups()
+        host.network_down()
+        shutil.rmtree(self.folder / "cni-leases", ignore_errors=True)
+
+    def status(self) -> str:
+        lines = [
+            f"{each.name:28} {'pid ' + str(each.pid()) if each.pid() else 'not running'}" for each in self.processes()
+        ]
+        lines.append(f"{'API server':28} {'ready' if self.plane.api.pid() and self.plane.is_ready() else 'not ready'}")
+        lines.append(f"{'node':28} {'ready' if self.plane.api.pid() and self.node.is_ready() else 'not ready'}")
+        return "\n".join([*lines, f"logs lie in {self.folder / 'logs'}"])
+
+    def environment(self) -> dict[str, str]:
+        return {"PATH": f"{folder('kubernetes')}:$PATH", "KUBECONFIG": str(self.plane.kubeconfig)}
+
+    def images(self) -> None:
+        if not self.node.containerd.pid() or not self.engine.process.pid():
+            raise SetUpFailed("the local cluster is not up: run `make up`")
+        with locked():
+            base = ensure_base(self.engine)
+            made = images.build(self.engine.docker, base)
+            images.hand_over(self.engine, self.node, [images.tag(name) for name in made])
+            images.remember(made)
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """One at a time; who comes second hears who holds it."""
+    cache().mkdir(parents=True, exist_ok=True)
+    path = cache() / "lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            print(f"waiting for {file.read().strip() or 'another clone'}, which is setting the cluster up", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} in {REPOSITORY}")
+        file.flush()
+        yield
+        file.truncate(0)

@@ -1,0 +1,211 @@
+"""One node: containerd, kubelet and kube-proxy, beside the control plane."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from cluster.controlplane import Plane
+from cluster.host import CGROUP, CNI_PLUGINS, NODE_IP, POD_BRIDGE, POD_RANGE
+from cluster.processes import Process
+from cluster.programs import program
+from cluster.shell import run, succeeds
+
+NODE = "smalt"
+DNS_IP = "10.89.0.1"
+PAUSE = "smalt/pause:1"
+
+
+class Node:
+    """containerd with its own folders and socket, and what makes it a node of the plane."""
+
+    def __init__(self, plane: Plane) -> None:
+        self.plane, self.folder = plane, plane.folder
+        self.socket = self.folder / "containerd.sock"
+        self.containerd = Process("containerd", self.folder)
+        self.kubelet = Process("kubelet", self.folder)
+        self.proxy = Process("kube-proxy", self.folder)
+
+    def start_containerd(self) -> None:
+        self._write_cni()
+        config = self.folder / "containerd.toml"
+        config.write_text(self._containerd_config())
+        self.containerd.start(["containerd", "--config", config])
+        self.containerd.wait(lambda: succeeds(self.ctr("version")), 60)
+
+    def start(self) -> None:
+        config = self.folder / "kubelet.json"
+        config.write_text(json.dumps(self._kubelet_config()))
+        (self.folder / "kubelet").mkdir(exist_ok=True)
+        kubeconfig = self.plane.kubeconfig_for("kubelet", f"/O=system:nodes/CN=system:node:{NODE}")
+        self.kubelet.start(
+            [
+                program("kubelet"),
+                f"--config={config}",
+                f"--kubeconfig={kubeconfig}",
+                f"--root-dir={self.folder / 'kubelet'}",
+                f"--cert-dir={self.folder / 'kubelet-pki'}",
+                f"--hostname-override={NODE}",
+                f"--node-ip={NODE_IP}",
+            ]
+        )
+        config = self.folder / "kube-proxy.json"
+        config.write_text(json.dumps(self._proxy_config()))
+        self.proxy.start([program("kube-proxy"), f"--config={config}", f"--hostname-override={NODE}"])
+
+    def is_ready(self) -> bool:
+        path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
+        found = run(
+            [program("kubectl"), "--kubeconfig", self.plane.kubeconfig, "get", "node", NODE, "-o", path], check=False
+        )
+        return found.strip() == "True"
+
+    def ctr(self, *arguments: str | Path) -> list[str | Path]:
+        return ["ctr", "--address", self.socket, "--namespace", "k8s.io", *arguments]
+
+    def stop(self) -> None:
+        """The kubelet first, so that nothing is started again; then containers, and what they ran under."""
+        self.kubelet.stop()
+        self.proxy.stop()
+        for pid in self._shims():
+            self._end_tree(pid)
+        self.containerd.stop()
+
+    def _shims(self) -> list[int]:
+        """The shims of our containers, recognised by our socket in their command lines."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue  # it has ended while we looked
+                if b"containerd-shim" in words[0] and str(self.socket).encode() in words:
+                    found.append(int(entry.name))
+        return found
+
+    def _end_tree(self, pid: int) -> None:
+        for child in _children(pid):
+            _kill(child)
+        _kill(pid)
+
+    def _write_cni(self) -> None:
+        """One bridge for pods, with hairpin so that a pod reaches itself through its Service."""
+        folder = self.folder / "cni"
+        folder.mkdir(parents=True, exist_ok=True)
+        bridge = {
+            "type": "bridge",
+            "bridge": POD_BRIDGE,
+            "isGateway": True,
+            "ipMasq": True,
+            "hairpinMode": True,
+            "ipam": {
+                "type": "host-local",
+                "dataDir": str(self.folder / "cni-leases"),
+                "ranges": [[{"subnet": POD_RANGE}]],
+                "routes": [{"dst": "0.0.0.0/0"}],
+            },
+        }
+        ports = {"type": "portmap", "capabilities": {"portMappings": True}}
+        content = {"cniVersion": "0.4.0", "name": "smalt", "plugins": [bridge, ports]}
+        (folder / "10-smalt.conflist").write_text(json.dumps(content, indent=1))
+
+    def _containerd_config(self) -> str:
+        return f"""\
+version = 2
+root = "{self.folder}/containerd/root"
+state = "{self.folder}/containerd/state"
+oom_score = 0
+[grpc]
+  address = "{self.socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "docker.io/{PAUSE}"
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{CNI_PLUGINS}"
+    conf_dir = "{self.folder}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+"""
+
+    def _kubelet_config(self) -> dict[str, object]:
+        certificate, key = self.plane.authority.issue(
+            "kubelet", f"/O=system:nodes/CN=system:node:{NODE}", f"IP:{NODE_IP}"
+        )
+        return {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "address": NODE_IP,
+            "port": 26250,
+            "readOnlyPort": 0,
+            "healthzPort": 0,
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": str(self.plane.authority.certificate)},
+            },
+            "authorization": {"mode": "Webhook"},
+            "tlsCertFile": str(certificate),
+            "tlsPrivateKeyFile": str(key),
+            "containerRuntimeEndpoint": f"unix://{self.socket}",
+            "clusterDNS": [DNS_IP],
+            "clusterDomain": "cluster.local",
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{CGROUP}",
+            "cgroupsPerQOS": True,
+            "failCgroupV1": False,
+            "failSwapOn": False,
+            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            "imageGCHighThresholdPercent": 99,
+            "imageGCLowThresholdPercent": 98,
+            "maxPods": 200,
+            "registryPullQPS": 0,
+            "serializeImagePulls": False,
+            "volumePluginDir": str(self.folder / "volume-plugins"),
+            "podLogsDir": str(self.folder / "pod-logs"),
+            "resolvConf": "/etc/resolv.conf",
+            "syncFrequency": "10s",
+            "nodeStatusUpdateFrequency": "5s",
+        }
+
+    def _proxy_config(self) -> dict[str, object]:
+        kubeconfig = self.plane.kubeconfig_for("kube-proxy", "/CN=system:kube-proxy")
+        return {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "mode": "nftables",
+            "clientConnection": {"kubeconfig": str(kubeconfig)},
+            "clusterCIDR": POD_RANGE,
+            "healthzBindAddress": "127.0.0.1:0",
+            "metricsBindAddress": "127.0.0.1:0",
+            "bindAddress": NODE_IP,
+            "conntrack": {"maxPerCore": 0},
+            "nftables": {"minSyncPeriod": "100ms", "syncPeriod": "30s"},
+        }
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # it has ended while we looked
+            if parent == pid:
+                found += [int(entry.name), *_children(int(entry.name))]
+    return found
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

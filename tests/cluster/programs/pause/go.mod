@@ -1,0 +1,3 @@
+module smalt.dev/cluster/pause
+
+go 1.24
