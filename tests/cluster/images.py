@@ -18,7 +18,7 @@ VERSION = "0.1.0"
 # What each Dockerfile copies; `requirements` are the locks it installs.
 PARTS: dict[str, tuple[str, ...]] = {
     "operator": ("operator", "requirements/operator.txt"),
-    "trainer": ("trainer_image", "requirements/trainer.txt"),
+    "trainer": ("trainer_image", "requirements/trainer.txt", "requirements/uv.txt"),
     "scorer": ("scorer_image", "requirements/scorer.txt"),
     "tracking": ("tracking_image", "requirements/tracking.txt"),
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
@@ -21,18 +23,21 @@ class FileServer:
             def do_GET(self) -> None:
                 owner.answer(self)
 
+            def do_HEAD(self) -> None:
+                owner.answer(self, body=False)
+
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the base class names it so
                 """Tests read `ranges`; a line for each request would only hide their own output."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     @property
     def url(self) -> str:
         """The server's address."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
+    def answer(self, request: BaseHTTPRequestHandler, body: bool = True) -> None:
         """One request: a redirect, nothing, or a file or the rest of one."""
         wanted = request.headers.get("Range")
         self.ranges.append(wanted)
@@ -52,8 +57,11 @@ class FileServer:
         if start:
             request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         request.send_header("ETag", tag)
+        request.send_header("Content-Type", "text/html" if request.path.endswith("/") else "application/octet-stream")
         request.send_header("Content-Length", str(len(rest)))
         request.end_headers()
+        if not body:
+            return
         breaks = self.breaks.get(request.path)
         request.wfile.write(rest[: breaks.pop(0)] if breaks else rest)
 
@@ -67,3 +75,18 @@ class FileServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def package_index(name: str, version: str, module: str) -> dict[str, bytes]:
+    """The files of a package index that offers one package, whose only module holds the text `module`."""
+    written = name.replace("-", "_")
+    about = f"{written}-{version}.dist-info"
+    wheel = io.BytesIO()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(f"{written}.py", module)
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", f"{written}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
+    file = f"{written}-{version}-py3-none-any.whl"
+    page = f'<!DOCTYPE html><html><body><a href="/files/{file}">{file}</a></body></html>'
+    return {f"/simple/{name}/": page.encode(), f"/files/{file}": wheel.getvalue()}

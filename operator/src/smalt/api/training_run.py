@@ -120,6 +120,12 @@ _PARAMETER_RULES: Any = {
             says='"register.from names \'" + self.register.from + "\', which is not among outputs: add it there, as '
             'outputs: {model: {type: customModel}}"',
         ),
+        rule(
+            "!has(self.register) || !has(self.outputs) || !(self.register.from in self.outputs) || "
+            "self.outputs[self.register.from].type != 'uriFile'",
+            says='"register.from names \'" + self.register.from + "\', which is a uriFile: a model is a folder, so write '
+            'type: customModel for that output"',
+        ),
     ]
     + [
         rule(

@@ -1,0 +1,141 @@
+"""`python -m smalt_scorer fetch|serve`: in a pod by contract, on a laptop by folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from smalt_scorer import contract as contracts
+from smalt_scorer import direct, script
+from smalt_scorer.application import Application
+from smalt_scorer.contract import Contract, RequestSettings
+from smalt_scorer.failures import Failure
+from smalt_scorer.fetch import Server as Artifacts
+from smalt_scorer.fetch import fetch, verify
+from smalt_scorer.keys import Keys
+from smalt_scorer.metrics import Metrics
+from smalt_scorer.scoring import Scoring
+from smalt_scorer.server import Server
+from smalt_scorer.termination import LOG, leave
+
+RESTARTED = "SMALT_SCORER_IN_ENVIRONMENT"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        if options.verb == "fetch":
+            fetch_model(options)
+        elif options.contract:
+            serve_contract(options)
+        else:
+            serve_folder(options)
+    except Failure as failure:
+        if failure.__cause__ is not None:
+            traceback.print_exception(failure.__cause__)
+        print(f"{failure.reason}: {failure}", file=sys.stderr, flush=True)
+        leave(failure, options.termination_log)
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m smalt_scorer", description="Serves a model behind POST /score.")
+    verbs = made.add_subparsers(dest="verb", required=True)
+    fetching = verbs.add_parser("fetch", help="bring the model's files and verify them")
+    fetching.add_argument("--contract", type=Path, required=True)
+    fetching.add_argument("--into", type=Path, required=True)
+    fetching.add_argument("--patience", type=float, default=60.0, help="seconds to wait for the tracking server")
+    serving = verbs.add_parser("serve", help="answer requests")
+    serving.add_argument("--contract", type=Path, help="scoring.json, in a pod")
+    serving.add_argument("--model-root", type=Path, default=Path("/smalt/model"))
+    serving.add_argument("--work", type=Path, default=Path("/smalt/work"))
+    serving.add_argument("--keys", type=Path, default=Path("/smalt/keys"))
+    serving.add_argument("--environment", type=Path, default=Path("/smalt/environment"))
+    serving.add_argument("--model-dir", type=Path, help="AZUREML_MODEL_DIR, on a laptop")
+    serving.add_argument("--scoring-script", type=Path, help="the score script, on a laptop")
+    serving.add_argument("--host", help="0.0.0.0 with a contract, else 127.0.0.1")
+    serving.add_argument("--port", type=int, default=8080)
+    for each in (fetching, serving):
+        each.add_argument("--termination-log", type=Path, default=LOG, help=argparse.SUPPRESS)
+    return made
+
+
+def fetch_model(options: argparse.Namespace) -> None:
+    names = ("SMALT_TRACKING_URI", "SMALT_TRACKING_USERNAME", "SMALT_TRACKING_PASSWORD")
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        raise Failure("InternalError", f"{', '.join(missing)} is not set: the tracking server cannot be asked")
+    contract = contracts.read(options.contract)
+    folder = fetch(contract.model, options.into, Artifacts(*(os.environ[name] for name in names)), options.patience)
+    print(f"Model '{contract.model.object_name}' is verified ({contract.model.digest}) in {folder}", flush=True)
+
+
+def serve_contract(options: argparse.Namespace) -> None:
+    contract = contracts.read(options.contract)
+    in_environment(options.environment)
+    model_dir = contract.model.folder(options.model_root)
+    artifact = model_dir / contract.model.output
+    metrics = Metrics(contract.model.name, str(contract.model.version), contract.model.digest)
+    keys = Keys(options.keys) if contract.needs_key else None
+    server = open_port(contract.requests, metrics, keys, options.host or "0.0.0.0", options.port)  # noqa: S104
+    verify(contract.model, artifact)
+    os.environ.update(contract.environment_variables)
+    os.environ["AZUREML_MODEL_DIR"] = str(model_dir)
+    server.work(run_of(contract, artifact, options.work))
+
+
+def in_environment(folder: Path) -> None:
+    """Starts again with the Deployment's own packages, once, when there are any."""
+    python = folder / "bin" / "python"
+    if os.environ.get(RESTARTED) or not python.exists():
+        return
+    os.environ[RESTARTED] = "1"
+    os.execv(python, [str(python), "-m", "smalt_scorer", *sys.argv[1:]])
+
+
+def run_of(contract: Contract, artifact: Path, work: Path) -> script.Run:
+    """The script's run(), or the model's own."""
+    if contract.scoring_script is None or contract.code is None:
+        made: script.Run = direct.run_of(direct.load(artifact))
+        return made
+    folder = contract.code.folder or script.lay_out(contract.code.inline, work / "code")
+    return script.load(folder, contract.scoring_script)
+
+
+def serve_folder(options: argparse.Namespace) -> None:
+    """On a laptop: no contract, no key, and nobody else can ask."""
+    if options.model_dir is None:
+        raise Failure("InternalError", "name a --contract, or a --model-dir with or without --scoring-script")
+    model_dir = options.model_dir.resolve()
+    server = open_port(
+        RequestSettings(), Metrics(model_dir.name, "", ""), None, options.host or "127.0.0.1", options.port
+    )
+    os.environ["AZUREML_MODEL_DIR"] = str(model_dir)
+    run: Any
+    if options.scoring_script:
+        path = options.scoring_script.resolve()
+        run = script.load(path.parent, path.name)
+    else:
+        run = direct.run_of(direct.load(model_dir))
+    print(f"http://{options.host or '127.0.0.1'}:{options.port}/score", flush=True)
+    server.work(run)
+
+
+def open_port(settings: RequestSettings, metrics: Metrics, keys: Keys | None, host: str, port: int) -> Server:
+    """Listens before anything is loaded, so that probes are answered from the beginning."""
+    scoring = Scoring(settings.timeout_seconds, settings.max_concurrent, settings.max_queue_wait_seconds)
+    server = Server(Application(scoring, settings, metrics, keys), host, port)
+    try:
+        server.start()
+    except OSError as error:
+        raise Failure("InternalError", str(error)) from error
+    return server
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Brings the model's files from the tracking server, and lets nothing pass that is not what was registered.
+
+The manifest is checked against the registered digest first, then every file against the manifest, and a file gets
+its name only when it is right: whatever happens, a folder that stands is a folder that was verified.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import shutil
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from smalt_scorer.contract import Model
+from smalt_scorer.digests import Entry, entries_of, manifest, manifest_digest, text_digest
+from smalt_scorer.failures import Failure
+
+PATIENCE_SECONDS = 60.0
+_CHUNK = 1 << 20
+_TIMEOUT_SECONDS = 30.0
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where the artifacts are, and who asks."""
+
+    uri: str
+    username: str
+    password: str
+
+    def request(self, path: str) -> urllib.request.Request:
+        url = f"{self.uri.rstrip('/')}/api/2.0/mlflow-artifacts/artifacts/{urllib.parse.quote(path)}"
+        token = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})
+
+
+def mismatch(model: Model, found: str) -> Failure:
+    return Failure(
+        "ModelDigestMismatch",
+        f"the stored files of Model '{model.object_name}' have digest {found}, and {model.digest} was registered: they were "
+        "altered, and are not loaded. Find out who changed them, then register the model again",
+    )
+
+
+def verify(model: Model, folder: Path) -> None:
+    """Failure unless the files in the folder are the registered ones."""
+    found = manifest_digest(manifest(folder))
+    if found != model.digest:
+        raise mismatch(model, found)
+
+
+def fetch(model: Model, root: Path, server: Server, patience_seconds: float = PATIENCE_SECONDS) -> Path:
+    """The verified folder of the model's files. Started again, it takes over what is there and right."""
+    target = model.folder(root) / model.output
+    if target.exists():
+        verify(model, target)
+        return target
+    place = artifact_path(model)
+    text = patiently(lambda: _text(server, f"{place}.manifest.json"), model, patience_seconds)
+    found = text_digest(text)
+    if found != model.digest:
+        raise mismatch(model, found)
+    try:
+        entries = entries_of(text)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failure(
+            "ModelDigestMismatch", f"the manifest of Model '{model.object_name}' is not one: {error}"
+        ) from error
+    unfinished = target.with_name(f".{model.output}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for entry in entries:
+        _file(model, server, f"{place}/{entry.path}", entry, unfinished, patience_seconds)
+    unfinished.rename(target)
+    return target
+
+
+def artifact_path(model: Model) -> str:
+    """`mlflow-artifacts:/1/abc/artifacts/outputs/model` -> `1/abc/artifacts/outputs/model`."""
+    scheme, _, rest = model.uri.partition(":/")
+    if scheme != "mlflow-artifacts" or not rest:
+        raise Failure(
+            "ModelUnavailable", f"Model '{model.object_name}' lies at {model.uri}, which this server cannot read"
+        )
+    return rest.lstrip("/")
+
+
+def _file(model: Model, server: Server, path: str, entry: Entry, into: Path, patience_seconds: float) -> None:
+    target = into / entry.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    found = patiently(lambda: _download(server, path, entry, target), model, patience_seconds)
+    if found != entry.sha256 or target.stat().st_size != entry.size:
+        raise Failure(
+            "ModelDigestMismatch",
+            f"file '{entry.path}' of Model '{model.object_name}' has SHA-256 {found}, and {entry.sha256} was registered: it "
+            "was altered, and is not loaded. Find out who changed it, then register the model again",
+        )
+
+
+def _download(server: Server, path: str, entry: Entry, target: Path) -> str:
+    """The SHA-256 of what came; no more is read than was registered."""
+    sha, size = hashlib.sha256(), 0
+    with urllib.request.urlopen(server.request(path), timeout=_TIMEOUT_SECONDS) as answer, target.open("wb") as file:
+        while size <= entry.size and (piece := answer.read(_CHUNK)):
+            sha.update(piece)
+            file.write(piece)
+            size += len(piece)
+    return sha.hexdigest()
+
+
+def _text(server: Server, path: str) -> str:
+    with urllib.request.urlopen(server.request(path), timeout=_TIMEOUT_SECONDS) as answer:
+        return bytes(answer.read()).decode("utf-8", "surrogateescape")
+
+
+def patiently(attempt: Callable[[], str], model: Model, seconds: float) -> str:
+    """Tries until it works. Failure at once when asking again cannot help, or when the time is over."""
+    deadline = time.monotonic() + seconds
+    wait = 0.5
+    while True:
+        try:
+            return attempt()
+        except urllib.error.HTTPError as error:
+            problem: Exception = error
+            if error.code not in _PASSING:
+                raise unavailable(model, f"it answers {error.code} {error.reason}") from error
+        except (OSError, http.client.HTTPException) as error:
+            problem = error
+        if time.monotonic() + wait > deadline:
+            raise unavailable(model, f"{type(problem).__name__}: {problem}") from problem
+        time.sleep(wait)
+        wait = min(wait * 2, 5.0)
+
+
+def unavailable(model: Model, words: str) -> Failure:
+    return Failure(
+        "ModelUnavailable",
+        f"the files of Model '{model.object_name}' cannot be had from the tracking server ({words}): it is tried again; see "
+        "the Workspace's condition",
+    )

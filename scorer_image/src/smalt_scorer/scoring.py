@@ -1,0 +1,150 @@
+"""The meeting of two threads: the event loop hands requests over, the process's main thread runs the script.
+
+Score scripts may rely on the main thread (signal handlers, SIGALRM against a run() that takes too long), and probes
+are answered while a run() is busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from smalt_scorer.direct import BadRequest
+
+_LOOK_SECONDS = 0.5
+
+
+class Busy(Exception):
+    """No turn came in time, or too many are waiting."""
+
+
+class TookTooLong(BaseException):
+    """run() did not come back in time. Not an Exception: a script's own `except Exception` must not keep it."""
+
+
+class ScriptError(Exception):
+    """run() raised; the log has the traceback."""
+
+
+@dataclass
+class Work:
+    """One request on its way through the main thread."""
+
+    raw: str
+    headers: Mapping[str, str]
+    loop: asyncio.AbstractEventLoop
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    done: asyncio.Future[tuple[Any, float]] = field(init=False)
+    is_given_up: bool = False
+
+    def __post_init__(self) -> None:
+        self.done = self.loop.create_future()
+
+    def tell(self, act: Callable[[], None]) -> None:
+        """Lets the event loop do something about this request, unless it has ended."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(act)
+
+
+class Scoring:
+    """The queue between the threads, and the main thread's work on it."""
+
+    def __init__(self, timeout_seconds: float, max_waiting: int, max_queue_wait_seconds: float) -> None:
+        self.timeout_seconds = timeout_seconds
+        self.max_waiting = max_waiting
+        self.max_queue_wait_seconds = max_queue_wait_seconds
+        self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._accepted = 0
+        self._busy_since: float | None = None
+        self._stopping = threading.Event()
+
+    # --- the event loop's side ---
+
+    async def score(self, raw: str, headers: Mapping[str, str]) -> tuple[Any, float]:
+        """The script's answer and its milliseconds. Busy, TookTooLong, ScriptError, BadRequest."""
+        if self._accepted >= self.max_waiting:
+            raise Busy
+        self._accepted += 1
+        try:
+            work = Work(raw, headers, asyncio.get_running_loop())
+            self._queue.put(work)
+            try:
+                await asyncio.wait_for(work.started.wait(), self.max_queue_wait_seconds)
+            except TimeoutError:
+                if not work.started.is_set():
+                    work.is_given_up = True
+                    raise Busy from None
+            return await work.done
+        finally:
+            self._accepted -= 1
+
+    def stuck_seconds(self) -> float:
+        """For how long a run() has been over its time; it does not listen to SIGALRM, as some C code does."""
+        since = self._busy_since
+        return 0.0 if since is None else max(0.0, time.monotonic() - since - self.timeout_seconds)
+
+    def stop(self) -> None:
+        """Ends `work` when what is queued is done."""
+        self._stopping.set()
+        self._queue.put(None)
+
+    # --- the main thread's side ---
+
+    def work(self, run: Callable[[str, Mapping[str, str]], Any]) -> None:
+        """Until `stop`: one request after the other."""
+        signal.signal(signal.SIGALRM, _interrupt)
+        while True:
+            try:
+                work = self._queue.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                continue
+            if work is None:
+                return
+            if not work.is_given_up:
+                self._one(run, work)
+
+    def _one(self, run: Callable[[str, Mapping[str, str]], Any], work: Work) -> None:
+        work.tell(work.started.set)
+        self._busy_since = time.monotonic()
+        began = time.perf_counter()
+        try:
+            result = self._in_time(run, work)
+        except (TookTooLong, BadRequest) as error:
+            work.tell(lambda error=error: _fail(work, error))  # type: ignore[misc]
+        except Exception as error:
+            traceback.print_exc()
+            told = ScriptError(f"{type(error).__name__}: {error}")
+            work.tell(lambda: _fail(work, told))
+        else:
+            milliseconds = (time.perf_counter() - began) * 1000
+            work.tell(lambda: _succeed(work, (result, milliseconds)))
+        finally:
+            self._busy_since = None
+
+    def _in_time(self, run: Callable[[str, Mapping[str, str]], Any], work: Work) -> Any:
+        signal.setitimer(signal.ITIMER_REAL, self.timeout_seconds)
+        try:
+            return run(work.raw, work.headers)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise TookTooLong
+
+
+def _succeed(work: Work, result: tuple[Any, float]) -> None:
+    if not work.done.done():
+        work.done.set_result(result)
+
+
+def _fail(work: Work, error: BaseException) -> None:
+    if not work.done.done():
+        work.done.set_exception(error)

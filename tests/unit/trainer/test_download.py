@@ -1,0 +1,66 @@
+"""Which addresses are fetched, and what a broken transfer costs; loopback only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smalt_trainer.download import DownloadFailed, address_problem, download, file_name
+from support.file_server import FileServer
+
+
+@pytest.mark.parametrize(
+    ("url", "accepted"),
+    [
+        ("https://example.org/a.csv", True),
+        ("http://127.0.0.1:8080/a", True),
+        ("http://localhost/a", True),
+        ("http://example.org/a.csv", False),
+        ("http://127.0.0.1.example.org/", False),
+        ("ftp://example.org/a", False),
+        ("file:///etc/passwd", False),
+        ("https:///a", False),
+    ],
+)
+def test_only_https_is_fetched_except_from_this_machine(url: str, accepted: bool) -> None:
+    assert (address_problem(url) is None) is accepted
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://h/d/churn.csv?sig=a/b", "churn.csv"),
+        ("https://h/a%20b.csv", "a b.csv"),
+        ("https://h/%2e%2e", "data"),
+        ("https://h/", "data"),
+        ("https://h/x%2Fy", "y"),
+    ],
+)
+def test_a_file_is_kept_under_its_own_name(url: str, name: str) -> None:
+    assert file_name(url) == name
+
+
+def test_a_redirect_to_plain_http_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    with FileServer({}) as files:
+        files.redirects["/a"] = "http://example.org/a"
+        with pytest.raises(DownloadFailed, match=r"redirects to http://example\.org/a"):
+            download(f"{files.url}/a", tmp_path / "a", print)
+
+
+def test_a_file_that_does_not_exist_is_asked_for_once(tmp_path: Path) -> None:
+    with FileServer({}) as files:
+        with pytest.raises(DownloadFailed, match="404"):
+            download(f"{files.url}/a", tmp_path / "a", print)
+        assert files.ranges == [None]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_transfers_that_bring_nothing_new_are_given_up_and_others_are_not(tmp_path: Path) -> None:
+    content = b"0123456789" * 1000
+    with FileServer({"/a": content}, {"/a": [1000] * 9}) as files:
+        download(f"{files.url}/a", tmp_path / "a", print, tries=3, pause=0.001)
+        assert (tmp_path / "a").read_bytes() == content
+        files.breaks["/a"] = [0] * 5
+        with pytest.raises(DownloadFailed, match="3 times in a row"):
+            download(f"{files.url}/a", tmp_path / "b", print, tries=3, pause=0.001)

@@ -1,0 +1,106 @@
+"""When the image already has what is asked for, and what a mismatch says; no installer, no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smalt_trainer import packages
+from smalt_trainer.environment import Wanted, check_python, ensure, read_environment
+from smalt_trainer.failures import RunFailed
+from smalt_trainer.requirements import satisfied
+
+INSTALLED = {"scikit-learn": "1.9.1", "numpy": "2.4.6", "odd": "1.0.post1", "pyyaml": "6.0"}
+
+
+@pytest.mark.parametrize(
+    ("requirement", "expected"),
+    [
+        ("scikit-learn", True),
+        ("Scikit_Learn==1.9.1", True),
+        ("scikit-learn == 1.9.1", True),
+        ("scikit-learn==1.9", False),
+        ("scikit-learn==1.9.*", True),
+        ("scikit-learn!=1.9.*", False),
+        ("scikit-learn~=1.8", True),
+        ("scikit-learn~=1.8.0", False),
+        ("PyYAML==6.0.0", True),
+        ("PyYAML==6", True),
+        ("numpy>=2,<3", True),
+        ("numpy<2.4.6", False),
+        ("numpy>2.4.6", False),
+        ("numpy<=2.4.6", True),
+        ("absent", False),
+        # Beyond certainty: left to the installer.
+        ("numpy[extra]", False),
+        ('numpy; python_version > "3"', False),
+        ("numpy @ https://example.org/numpy.whl", False),
+        ("numpy>=2rc1", False),
+        ("odd>=1", False),
+        ("odd", True),
+    ],
+)
+def test_only_a_requirement_that_certainly_holds_is_satisfied(requirement: str, expected: bool) -> None:
+    assert satisfied(requirement, INSTALLED) is expected
+
+
+def test_an_environment_the_image_has_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "install", lambda *arguments: pytest.fail(f"installed {arguments}"))
+    assert ensure(Wanted("=3", ["pytest>=1", "ruff"], ""), tmp_path / "environment", "image") is False
+    assert not (tmp_path / "environment").exists()
+
+
+@pytest.mark.parametrize("wanted", ["=3.11", "==3.11", "=3.11.2", ">=3.9", ">=3.9,<3.12", "=3", "==3.11.*"])
+def test_a_python_the_image_has_is_accepted(wanted: str) -> None:
+    check_python(wanted, "image", "next", (3, 11, 7))
+
+
+@pytest.mark.parametrize("wanted", ["=3.10", ">=3.12", "<3.11", "=2.7", "==3.1"])
+def test_another_python_names_what_is_wanted_and_what_there_is(wanted: str) -> None:
+    with pytest.raises(RunFailed) as failed:
+        check_python(wanted, "example/image:1", "apply it again", (3, 11, 7))
+    assert failed.value.reason == "PythonMismatch"
+    for part in (f"python{wanted}", "example/image:1", "3.11.7", "apply it again"):
+        assert part in failed.value.message
+
+
+def test_a_conda_file_and_the_same_text_inline_have_one_digest_and_another_image_has_another(tmp_path: Path) -> None:
+    text = "dependencies:\n- six\n"
+    (tmp_path / "conda.yml").write_text(text)
+    inline = read_environment({"conda": text}, tmp_path, "a")
+    assert read_environment({"condaFile": "conda.yml"}, tmp_path, "a") == inline
+    assert read_environment({"conda": text}, tmp_path, "b").digest != inline.digest
+    assert read_environment({}, tmp_path, "a").requirements == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"condaFile": "absent.yml"}, "condaFile 'absent.yml' is not a file of the code"),
+        ({"condaFile": "../conda.yml"}, "condaFile '../conda.yml' is not a file of the code"),
+        ({"condaFile": "/etc/hostname"}, "condaFile '/etc/hostname' is not a file of the code"),
+        ({"conda": "name: x"}, "environment.conda, there are no dependencies"),
+        ({"pip": ["six", "-e ."]}, "environment.pip[1]: '-e .' is not a package requirement"),
+        ({"pip": ["six\n-r x"]}, "environment.pip[0]"),
+    ],
+)
+def test_an_environment_that_cannot_be_read_names_its_field(tmp_path: Path, spec: dict[str, object], told: str) -> None:
+    with pytest.raises(RunFailed) as failed:
+        read_environment(spec, tmp_path, "image")
+    assert failed.value.reason == "EnvironmentFailed"
+    assert told in failed.value.message
+    assert "under another name" in failed.value.message
+
+
+@pytest.mark.parametrize(
+    ("printed", "package"),
+    [
+        ("Because torchx was not found in the package registry and you require torchx==1, we can", "torchx"),
+        ("Because there is no version of six==99 and you require six==99, we can conclude", "six==99"),
+        ("Because only six<2 is available and b was not found in the package registry, x", "b"),
+        ("error: Failed to fetch: `https://example.org/simple/six/`", None),
+    ],
+)
+def test_the_package_that_is_absent_is_found_in_what_the_installer_prints(printed: str, package: str | None) -> None:
+    assert packages.absent_package(printed) == package

@@ -1,0 +1,102 @@
+"""The run as the operator wrote it down, read once and checked, so that no other module meets raw JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Mapping, Optional
+
+from smalt_trainer.failures import RunFailed
+
+
+@dataclass(frozen=True)
+class Input:
+    """One named input: a path that is mounted already, or an address to fetch."""
+
+    name: str
+    kind: str
+    mount: Optional[str]
+    url: Optional[str]
+    digest: Optional[str]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Everything the pod needs to know about its run."""
+
+    namespace: str
+    name: str
+    uid: str
+    attempt: int
+    workspace: str
+    experiment: str
+    command: str
+    inline_code: Optional[Mapping[str, str]]
+    code_folder: Optional[str]
+    variables: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, Input]
+    outputs: Mapping[str, str]
+    environment: Mapping[str, Any]
+    image: str
+    timeout: float
+    finalizing: float
+
+    @property
+    def log_hint(self) -> str:
+        """The next step for every failure whose cause the log tells."""
+        return f"see the log: kubectl logs -n {self.namespace} job/{self.name}-{self.attempt}"
+
+
+def read_contract(path: Path) -> Contract:
+    """Read run.json, or say which part of it is not as expected."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return parse_contract(data)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunFailed(
+            "InternalError",
+            f"the run's contract {path} cannot be used ({type(error).__name__}: {error}); "
+            "check that the operator and the image that installs the tools are of one version",
+        ) from error
+
+
+def parse_contract(data: Mapping[str, Any]) -> Contract:
+    """The contract from its JSON; a version of another number is another language."""
+    if data["version"] != 1:
+        raise ValueError(f"version is {data['version']!r}, this wrapper understands 1")
+    run, code, limits = data["run"], data["code"], data["limits"]
+    return Contract(
+        namespace=str(run["namespace"]),
+        name=str(run["name"]),
+        uid=str(run["uid"]),
+        attempt=int(run["attempt"]),
+        workspace=str(data["workspace"]),
+        experiment=str(data["experiment"]),
+        command=str(data["command"]),
+        inline_code={str(name): str(text) for name, text in code["inline"].items()} if "inline" in code else None,
+        code_folder=code.get("folder"),
+        variables={str(name): str(value) for name, value in (data.get("environmentVariables") or {}).items()},
+        parameters=dict(data.get("parameters") or {}),
+        inputs={name: _input(name, item) for name, item in (data.get("inputs") or {}).items()},
+        outputs={name: str(item["type"]) for name, item in (data.get("outputs") or {}).items()},
+        environment=dict(data.get("environment") or {}),
+        image=str(data.get("image") or ""),
+        timeout=float(limits["timeoutSeconds"]),
+        finalizing=float(limits["finalizingSeconds"]),
+    )
+
+
+def _input(name: str, item: Mapping[str, Any]) -> Input:
+    source = item["source"]
+    if ("mount" in source) == ("url" in source):
+        raise ValueError(f"inputs.{name}.source must have exactly one of mount and url")
+    return Input(name, str(item["type"]), source.get("mount"), source.get("url"), item.get("digest"))
+
+
+def parameter_text(value: Any) -> str:
+    """A parameter as the script's command line and MLflow see it: JSON's true and false, numbers as written."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else json.dumps(value)

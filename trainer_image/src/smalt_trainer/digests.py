@@ -1,0 +1,94 @@
+"""Digests of code, data, environment, parameters and outputs: the same content gives the same digest anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterable
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a manifest."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hex, read piece by piece."""
+    sha = hashlib.sha256()
+    with path.open("rb") as stream:
+        while True:
+            piece = stream.read(_CHUNK)
+            if not piece:
+                return sha.hexdigest()
+            sha.update(piece)
+
+
+def entry(path: Path, name: str) -> Entry:
+    """The manifest's line for one file, under the name it is known by."""
+    return Entry(name, path.stat().st_size, file_sha256(path))
+
+
+def files_below(folder: Path) -> list[tuple[str, Path]]:
+    """Every file below a folder by relative path, sorted; `..data` and its like, the kubelet's own, are left out.
+
+    Links to files are followed, because that is what a mounted ConfigMap consists of; links to folders are not.
+    """
+    found: list[tuple[str, Path]] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".."))
+        for name in names:
+            path = Path(parent) / name
+            if not name.startswith("..") and path.is_file():
+                found.append((path.relative_to(folder).as_posix(), path))
+    return sorted(found)
+
+
+def manifest(path: Path) -> list[Entry]:
+    """The manifest of a file (one entry, its own name) or of a folder (every file below it)."""
+    if path.is_dir():
+        return [entry(file, name) for name, file in files_below(path)]
+    return [entry(path, path.name)]
+
+
+def manifest_text(entries: Iterable[Entry]) -> str:
+    """The manifest as stored and as digested: compact JSON, sorted by path."""
+    ordered = sorted(entries, key=lambda one: one.path)
+    return _compact([{"path": one.path, "bytes": one.size, "sha256": one.sha256} for one in ordered])
+
+
+def manifest_digest(entries: Iterable[Entry]) -> str:
+    """The digest of an artifact: that of its manifest."""
+    return text_digest(manifest_text(entries))
+
+
+def text_digest(text: str) -> str:
+    """`sha256:` and the hex digest of a text in UTF-8; what no UTF-8 exists for (odd file names) keeps its bytes."""
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def canonical_digest(value: Any) -> str:
+    """The digest of a JSON value in which 1.0 and 1 are the same number, whatever wrote it."""
+    return text_digest(_compact(_canonical(value)))
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    return value
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,72 @@
+"""What the script leaves behind under a declared name: a place to write it, and its manifest afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Mapping, Tuple
+
+from smalt_trainer.contract import Contract
+from smalt_trainer.digests import Entry, manifest, manifest_digest
+from smalt_trainer.failures import RunFailed
+
+
+@dataclass(frozen=True)
+class Output:
+    """One declared output that exists."""
+
+    name: str
+    path: Path
+    entries: Tuple[Entry, ...]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the output's manifest."""
+        return manifest_digest(self.entries)
+
+    def file(self, entry: Entry) -> Path:
+        """Where a file of the manifest lies."""
+        return self.path / entry.path if self.path.is_dir() else self.path
+
+    def status(self, uri: str) -> dict[str, object]:
+        """The output as the operator is told of it."""
+        size = sum(entry.size for entry in self.entries)
+        return {"uri": uri, "digest": self.digest, "bytes": size, "files": len(self.entries)}
+
+
+def prepare_outputs(declared: Mapping[str, str], into: Path) -> dict[str, Path]:
+    """The path of every output: an empty folder, or for uriFile a file yet to be written."""
+    into.mkdir(parents=True, exist_ok=True)
+    paths = {name: into / name for name in declared}
+    for name, kind in declared.items():
+        if kind != "uriFile":
+            paths[name].mkdir(parents=True, exist_ok=True)
+    return paths
+
+
+def collect_outputs(paths: Mapping[str, Path]) -> dict[str, Output]:
+    """The outputs that hold at least one file."""
+    found: dict[str, Output] = {}
+    for name, path in paths.items():
+        entries = tuple(manifest(path)) if path.exists() else ()
+        if entries:
+            found[name] = Output(name, path, entries)
+    return found
+
+
+def require_outputs(contract: Contract, found: Mapping[str, Output], paths: Mapping[str, Path]) -> None:
+    """A declared output must exist, and be a single file when it was declared as one."""
+    for name, kind in contract.outputs.items():
+        if name not in found:
+            wanted = "the file" if kind == "uriFile" else "a file into the folder"
+            raise RunFailed(
+                "OutputMissing",
+                f"outputs.{name} was declared, but the script wrote nothing there; have it write {wanted} "
+                f"${{{{outputs.{name}}}}}; {contract.log_hint}",
+            )
+        if kind == "uriFile" and paths[name].is_dir():
+            raise RunFailed(
+                "OutputMissing",
+                f"outputs.{name} is of type uriFile, but the script made it a folder; write a single file, or declare "
+                f"type uriFolder; {contract.log_hint}",
+            )

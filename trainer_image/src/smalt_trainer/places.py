@@ -1,0 +1,65 @@
+"""Where everything lies in the pod, in one value, so that a test can run it all in a folder of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Places:
+    """Every path the wrapper reads or writes; the defaults are the pod's mounts."""
+
+    root: Path = Path("/smalt")
+    termination: Path = Path("/dev/termination-log")
+    control_groups: Path = Path("/sys/fs/cgroup")
+
+    @property
+    def contract(self) -> Path:
+        """The run's contract, mounted from the pod's annotation."""
+        return self.root / "run" / "run.json"
+
+    @property
+    def work(self) -> Path:
+        """Writable, and limited in size by the operator."""
+        return self.root / "work"
+
+    @property
+    def code(self) -> Path:
+        """The script's working directory."""
+        return self.work / "code"
+
+    @property
+    def inputs(self) -> Path:
+        """Where inputs that are fetched are kept; mounted ones stay where they are."""
+        return self.work / "inputs"
+
+    @property
+    def outputs(self) -> Path:
+        """One entry for each declared output."""
+        return self.work / "outputs"
+
+    @property
+    def logs(self) -> Path:
+        """Copies of what the script printed."""
+        return self.work / "logs"
+
+    @property
+    def spool(self) -> Path:
+        """Metrics, one JSON line each, in the order they were logged."""
+        return self.work / "metrics.jsonl"
+
+    @property
+    def shims(self) -> Path:
+        """Holds `python` for images that only have `python3`."""
+        return self.work / "bin"
+
+    @property
+    def home(self) -> Path:
+        """The script's HOME."""
+        return self.root / "home"
+
+    @property
+    def environment(self) -> Path:
+        """A virtual environment, when the image lacks a package."""
+        return self.root / "environment"

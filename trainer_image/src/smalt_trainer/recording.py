@@ -1,0 +1,103 @@
+"""One MLflow run for one attempt of one run, found again when the pod starts twice, and everything stored in it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Mapping
+
+from smalt_trainer.contract import Contract, parameter_text
+from smalt_trainer.digests import files_below, manifest_text
+from smalt_trainer.outputs import Output
+from smalt_trainer.termination import Outcome, encode
+from smalt_trainer.tracking import Tracking
+
+_LONGEST_PARAMETER = 6000
+_PARAMETERS_AT_ONCE = 100
+
+
+@dataclass
+class Recording:
+    """The run in the tracking server; uploads are remembered, so that a second try goes on where the first ended."""
+
+    tracking: Tracking
+    experiment: str
+    run: str
+
+    def __post_init__(self) -> None:
+        self._stored: set[str] = set()
+
+    @classmethod
+    def open(cls, tracking: Tracking, contract: Contract) -> Recording:
+        """Find this attempt's run by its tags, or create it."""
+        experiment = tracking.experiment_id(f"{contract.namespace}/{contract.experiment}")
+        identity = {"smalt.run.uid": contract.uid, "smalt.run.attempt": str(contract.attempt)}
+        runs = tracking.find_runs(experiment, identity)
+        if not runs:
+            created = _create(tracking, contract, experiment, identity)
+            # Whoever started at the same moment created one too; both keep the older and drop the other.
+            runs = tracking.find_runs(experiment, identity)
+            if runs and runs[0]["info"]["run_id"] != created:
+                tracking.call("POST", "runs/delete", {"run_id": created})
+        run = str(runs[0]["info"]["run_id"]) if runs else created
+        tracking.call("POST", "runs/update", {"run_id": run, "status": "RUNNING"})
+        parameters = [(key, parameter_text(value)[:_LONGEST_PARAMETER]) for key, value in contract.parameters.items()]
+        for start in range(0, len(parameters), _PARAMETERS_AT_ONCE):
+            tracking.log_batch(run, params=dict(parameters[start : start + _PARAMETERS_AT_ONCE]))
+        return cls(tracking, experiment, run)
+
+    @property
+    def script_variables(self) -> dict[str, str]:
+        """What makes plain mlflow in the script log into this very run."""
+        return {"MLFLOW_RUN_ID": self.run, "MLFLOW_EXPERIMENT_ID": self.experiment}
+
+    def output_uri(self, name: str) -> str:
+        """The address under which an output is found later."""
+        return f"mlflow-artifacts:/{self.experiment}/{self.run}/artifacts/outputs/{name}"
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Attach what became known later."""
+        self.tracking.log_batch(self.run, tags=dict(tags))
+
+    def store_folder(self, folder: Path, below: str) -> None:
+        """Store every file of a folder."""
+        for name, path in files_below(folder):
+            self._store(f"{below}/{name}", path)
+
+    def store_output(self, output: Output) -> None:
+        """Store an output's files and, only when they are all there, its manifest."""
+        for entry in output.entries:
+            self._store(f"outputs/{output.name}/{entry.path}", output.file(entry))
+        self._store(
+            f"outputs/{output.name}.manifest.json", manifest_text(output.entries).encode("utf-8", "surrogateescape")
+        )
+
+    def finish(self, outcome: Outcome) -> None:
+        """Store the summary and end the MLflow run."""
+        self.tracking.upload(self.experiment, self.run, "summary.json", encode(outcome.as_json()))
+        status = "FINISHED" if outcome.succeeded else "FAILED"
+        body = {"run_id": self.run, "status": status, "end_time": int(time.time() * 1000)}
+        self.tracking.call("POST", "runs/update", body)
+
+    def _store(self, name: str, content: bytes | Path) -> None:
+        if name not in self._stored:
+            self.tracking.upload(self.experiment, self.run, name, content)
+            self._stored.add(name)
+
+
+def _create(tracking: Tracking, contract: Contract, experiment: str, identity: Mapping[str, str]) -> str:
+    name = contract.name if contract.attempt <= 1 else f"{contract.name}-{contract.attempt}"
+    tags = {
+        **identity,
+        "smalt.run.name": contract.name,
+        "smalt.run.namespace": contract.namespace,
+        "mlflow.runName": name,
+    }
+    body = {
+        "experiment_id": experiment,
+        "run_name": name,
+        "start_time": int(time.time() * 1000),
+        "tags": [{"key": key, "value": value} for key, value in tags.items()],
+    }
+    return str(tracking.call("POST", "runs/create", body)["run"]["info"]["run_id"])

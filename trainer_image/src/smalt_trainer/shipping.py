@@ -1,0 +1,80 @@
+"""Carries metrics from the spool to the tracking server while the script works, so that they can be watched live.
+
+The script never waits for it: it appends to a file, and this thread reads that file at its own pace.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Callable
+
+from smalt_trainer.spool import Point, Spool
+from smalt_trainer.tracking import Refused, Tracking, Unreachable
+
+BATCH = 1000
+EVERY = 1.0
+_LONGEST_PAUSE = 30.0
+
+
+class Shipper:
+    """Ships what the spool holds; a batch that was not answered is kept and sent again."""
+
+    def __init__(self, tracking: Tracking, run: str, spool: Spool, say: Callable[[str], None]) -> None:
+        self._tracking, self._run, self._spool, self._say = tracking, run, spool, say
+        self._waiting: list[Point] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
+        self.names: dict[str, None] = {}
+        self.refused = 0
+
+    def start(self) -> None:
+        """Begin to ship from a side thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the side thread; what is not shipped yet is `drain`'s."""
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def drain(self) -> None:
+        """Ship everything that is left, from the caller's thread; Unreachable leaves the rest for the next call."""
+        while self._ship():
+            pass
+
+    def _work(self) -> None:
+        pause = EVERY
+        while not self._over.wait(pause):
+            try:
+                while self._ship() and not self._over.is_set():
+                    pass
+                pause = EVERY
+            except Unreachable:
+                # Told at the end, if it lasts until then: `drain` meets the same server and has the deadline.
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _ship(self) -> bool:
+        """Ship one batch; true when there may be more."""
+        if not self._waiting:
+            self._waiting = self._spool.read(BATCH)
+            self.names.update(dict.fromkeys(point.name for point in self._waiting))
+        if not self._waiting:
+            return False
+        self._send(self._waiting)
+        self._waiting = []
+        return True
+
+    def _send(self, points: list[Point]) -> None:
+        """Send points; when the server refuses them, find the one it means and go on without it."""
+        try:
+            self._tracking.log_batch(self._run, metrics=[point.as_json() for point in points])
+        except Refused as error:
+            if len(points) == 1:
+                self.refused += 1
+                self._say(
+                    f"metric {points[0].name} = {points[0].value} at step {points[0].step} is not recorded: {error}"
+                )
+                return
+            middle = len(points) // 2
+            self._send(points[:middle])
+            self._send(points[middle:])

@@ -1,0 +1,107 @@
+"""Reads the file of metrics that the script and its output are written to, line by line, and keeps count of steps."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from smalt_trainer.run import name_problem
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of one metric."""
+
+    name: str
+    value: float
+    step: int
+    time: int
+
+    def as_json(self) -> dict[str, Any]:
+        """As the tracking server takes it; JSON has no word for a number that is none, so it goes as text."""
+        value: Any = self.value
+        if math.isnan(value):
+            value = "NaN"
+        elif math.isinf(value):
+            value = "Infinity" if value > 0 else "-Infinity"
+        return {"key": self.name, "value": value, "timestamp": self.time, "step": self.step}
+
+
+def metric_line(line: bytes) -> Optional[bytes]:
+    """The spool's line for a line of standard output that is a metric, else None.
+
+    Anything else a script prints is its own affair, also JSON that merely resembles a metric.
+    """
+    text = line.strip()
+    if not (text.startswith(b"{") and text.endswith(b"}") and b'"metric"' in text):
+        return None
+    try:
+        item = json.loads(text)
+    except ValueError:
+        return None
+    name, value, step = item.get("metric"), item.get("value"), item.get("step")
+    if name_problem(name) or not _is_number(value) or not (step is None or _is_step(step)):
+        return None
+    point = {"metric": name, "value": float(value), "step": None if step is None else int(step), "time": _now()}
+    return json.dumps(point).encode() + b"\n"
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.lower() in ("nan", "inf", "-inf", "infinity", "-infinity")
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 10**308
+    return isinstance(value, float)
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) < 2**63
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class Spool:
+    """The reader; values without a step are counted per name, whichever process logged them."""
+
+    path: Path
+    offset: int = 0
+    unreadable: int = 0
+    _steps: dict[str, int] = field(default_factory=dict)
+
+    def read(self, limit: int) -> list[Point]:
+        """The next points, at most so many; a line still being written stays for later."""
+        if not self.path.exists():
+            return []
+        points: list[Point] = []
+        with self.path.open("rb") as stream:
+            stream.seek(self.offset, os.SEEK_SET)
+            while len(points) < limit:
+                line = stream.readline()
+                if not line.endswith(b"\n"):
+                    break
+                self.offset += len(line)
+                point = self._point(line)
+                if point:
+                    points.append(point)
+        return points
+
+    def _point(self, line: bytes) -> Optional[Point]:
+        try:
+            item = json.loads(line)
+            name, value, step = str(item["metric"]), float(item["value"]), item["step"]
+            stamp = int(item["time"])
+        except (ValueError, KeyError, TypeError):
+            self.unreadable += 1
+            return None
+        if step is None:
+            step = self._steps.get(name, -1) + 1
+        self._steps[name] = int(step)
+        return Point(name, value, int(step), stamp)

@@ -1,0 +1,152 @@
+"""The part of MLflow's REST API a run needs, by urllib: no client library, so any image will do."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any, Iterable, Mapping, Optional, Tuple
+
+_ANSWER = 30.0
+_UPLOAD = 300.0
+
+
+class Unreachable(Exception):
+    """The server gave no answer, or one that a later try may change."""
+
+
+class Refused(Exception):
+    """The server understood and refused; trying again changes nothing."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Tracking:
+    """One tracking server."""
+
+    def __init__(self, uri: str, username: str = "", password: str = "") -> None:
+        self.uri = uri.rstrip("/")
+        self._headers = {"User-Agent": "smalt-trainer"}
+        if username:
+            token = base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+            self._headers["Authorization"] = f"Basic {token}"
+        # The server is in the cluster: a proxy of the image's environment is not on the way to it.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str] = os.environ) -> Tracking:
+        """The server that the pod's variables name."""
+        return cls(
+            variables.get("MLFLOW_TRACKING_URI", ""),
+            variables.get("MLFLOW_TRACKING_USERNAME", ""),
+            variables.get("MLFLOW_TRACKING_PASSWORD", ""),
+        )
+
+    def call(self, method: str, path: str, body: Optional[Mapping[str, Any]] = None, **query: str) -> dict[str, Any]:
+        """One call of the API below /api/2.0/mlflow/."""
+        url = f"{self.uri}/api/2.0/mlflow/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        answer: dict[str, Any] = json.loads(self._send(method, url, data, headers, _ANSWER) or b"{}")
+        return answer
+
+    def upload(self, experiment: str, run: str, name: str, content: bytes | Path) -> None:
+        """Store one artifact of a run; a file is streamed."""
+        quoted = urllib.parse.quote(os.fsencode(name))
+        url = f"{self.uri}/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run}/artifacts/{quoted}"
+        headers = {"Content-Type": "application/octet-stream"}
+        if isinstance(content, bytes):
+            self._send("PUT", url, content, headers, _UPLOAD)
+            return
+        with content.open("rb") as stream:
+            headers["Content-Length"] = str(os.fstat(stream.fileno()).st_size)
+            self._send("PUT", url, stream, headers, _UPLOAD)
+
+    def _send(self, method: str, url: str, data: Any, headers: Mapping[str, str], timeout: float) -> bytes:
+        try:
+            # The address is the operator's, never the user's.
+            request = urllib.request.Request(url, data, {**self._headers, **headers}, method=method)  # noqa: S310
+            with self._opener.open(request, timeout=timeout) as response:
+                content: bytes = response.read()
+                return content
+        except urllib.error.HTTPError as error:
+            raise _refusal(error) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Unreachable(f"{self.uri} does not answer ({getattr(error, 'reason', None) or error})") from error
+
+    # What a run asks of the server.
+
+    def experiment_id(self, name: str) -> str:
+        """The experiment's id; it is created when it does not exist, also when another run is just doing so."""
+        try:
+            return str(self.call("GET", "experiments/get-by-name", experiment_name=name)["experiment"]["experiment_id"])
+        except Refused as error:
+            if error.code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        try:
+            return str(self.call("POST", "experiments/create", {"name": name})["experiment_id"])
+        except Refused as error:
+            if error.code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return str(self.call("GET", "experiments/get-by-name", experiment_name=name)["experiment"]["experiment_id"])
+
+    def find_runs(self, experiment: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The runs with these tags, the oldest first."""
+        conditions = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        body = {"experiment_ids": [experiment], "filter": conditions, "max_results": 100}
+        runs = self.call("POST", "runs/search", body).get("runs") or []
+        return sorted(runs, key=lambda run: (int(run["info"].get("start_time") or 0), run["info"]["run_id"]))
+
+    def log_batch(
+        self,
+        run: str,
+        metrics: Iterable[Mapping[str, Any]] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Record metrics, parameters and tags of a run in one call."""
+        body = {
+            "run_id": run,
+            "metrics": list(metrics),
+            "params": [{"key": key, "value": value} for key, value in (params or {}).items()],
+            "tags": [{"key": key, "value": value} for key, value in (tags or {}).items()],
+        }
+        self.call("POST", "runs/log-batch", body)
+
+    def metrics(self, run: str) -> Tuple[dict[str, float], list[str]]:
+        """The latest value of every metric, and the names of those whose latest value is not a finite number."""
+        data = self.call("GET", "runs/get", run_id=run)["run"].get("data") or {}
+        finite: dict[str, float] = {}
+        other: list[str] = []
+        for metric in data.get("metrics") or ():
+            value = float(metric.get("value", 0.0))
+            # The SQL store keeps infinities as the largest number there is.
+            if abs(value) < 1.79e308:
+                finite[metric["key"]] = value
+            else:
+                other.append(metric["key"])
+        return finite, other
+
+
+def _refusal(error: urllib.error.HTTPError) -> Exception:
+    with error:
+        text = error.read(65536).decode("utf-8", "replace")
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = {}
+    if not isinstance(answer, dict):
+        answer = {}
+    told = str(answer.get("message") or text.strip() or error.reason)[:300]
+    message = f"the tracking server answered {error.code}: {told}"
+    # A password that is being replaced and a server that is starting both answer so for a while.
+    if error.code in (401, 403, 408, 425, 429) or error.code >= 500:
+        return Unreachable(message)
+    return Refused(message, str(answer.get("error_code", "")))
