@@ -76,6 +76,11 @@ def network_up() -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
+def services_answer() -> bool:
+    """kube-proxy has written its rules."""
+    return succeeds(["nft", "list", "table", "ip", "kube-proxy"])
+
+
 def network_down() -> None:
     for link in (BRIDGE, POD_BRIDGE):
         if succeeds(["ip", "link", "show", link]):

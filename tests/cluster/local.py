@@ -75,6 +75,7 @@ class LocalCluster:
             host.make_cgroups()
             self.node.start()
             self.node.kubelet.wait(self.node.is_ready, 120)
+            self.node.proxy.wait(host.services_answer, 60)
         with step("DNS and volumes"):
             Addons(self.plane, f"docker.io/{base}").start()
 

@@ -32,12 +32,13 @@ def main() -> int:
             name = PREFIX + str(each["loc"][0]).upper()
             print(f"{name} is {each['input']!r}: {each['msg']}", file=sys.stderr)
         return 2
+    code = 0
     try:
         asyncio.run(operate(settings))
-    except LeaseLost as error:
-        log.error("%s: ending, so that the other replica works alone", error)
-        return 1
-    return 0
+    except* LeaseLost as lost:
+        log.error("%s: ending, so that the other replica works alone", lost.exceptions[0])
+        code = 1
+    return code
 
 
 async def operate(settings: Settings) -> None:

@@ -141,6 +141,8 @@ class Watch:
             namespaces=namespaces,
             ready_flag=ready,
             stop_flag=stop,
+            # kopf would otherwise ask who the user is, and a pod's user has no name.
+            identity=kopf_identity(self._loop.settings.identity),
         )
 
     def _registry(self) -> kopf.OperatorRegistry:
@@ -166,6 +168,11 @@ class Watch:
         self._loop.absorb(kind, resource)
         if type_ is None:
             self._relisted.set()
+
+
+def kopf_identity(name: str) -> Any:
+    """kopf's type for it is its own; peering, which it is for, is off."""
+    return name
 
 
 def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:

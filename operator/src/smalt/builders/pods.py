@@ -74,3 +74,7 @@ def variable(name: str, value: str) -> Json:
 
 def secret_variable(name: str, secret: str, key: str) -> Json:
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+
+
+# The user has a number but no name, which getpass and git would fail to find.
+USER_NAME = [variable("USER", "smalt"), variable("LOGNAME", "smalt")]

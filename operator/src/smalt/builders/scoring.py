@@ -23,6 +23,7 @@ from smalt.api.workspace import InstanceType, WorkspaceSpec
 from smalt.builders.compute import placement, resources
 from smalt.builders.manifests import labels_of, manifest
 from smalt.builders.pods import (
+    USER_NAME,
     annotation_file,
     config_map,
     container,
@@ -217,7 +218,7 @@ def _pod(scoring: Scoring) -> Json:
         scoring.pull_policy,
         mounts + code_mount,
         args=["serve", "--contract", _CONTRACT, "--model-root", "/smalt/model"],
-        env=[variable("HOME", "/smalt/home"), variable("TMPDIR", "/tmp")],  # noqa: S108
+        env=[*USER_NAME, variable("HOME", "/smalt/home"), variable("TMPDIR", "/tmp")],  # noqa: S108
         ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         resources=resources(spec.resources) or resources(scoring.instance.resources),
         workingDir="/smalt/work",

@@ -19,6 +19,7 @@ from smalt.builders.command import Names, rendered
 from smalt.builders.compute import placement, resources
 from smalt.builders.manifests import labels_of, manifest
 from smalt.builders.pods import (
+    USER_NAME,
     annotation_file,
     config_map,
     container,
@@ -217,6 +218,7 @@ def _pod(attempt: Attempt) -> Json:
         env=[
             variable("PYTHONPATH", "/smalt/tools"),
             variable("PYTHONDONTWRITEBYTECODE", "1"),
+            *USER_NAME,
             variable("HOME", "/smalt/home"),
             variable("TMPDIR", "/tmp"),  # noqa: S108
             variable("MLFLOW_TRACKING_URI", tracking_uri(workspace)),
