@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from demo.kubectl import REPOSITORY, CommandFailed, Kubectl, cluster_environment
+from demo.kubectl import REPOSITORY, CommandFailed, Kubectl, cluster, cluster_environment
 from demo.progress import Step, step
 
 NAMESPACE = "quickstart"
@@ -39,8 +39,8 @@ class DemoFailed(RuntimeError):
 def main() -> int:
     started = time.monotonic()
     try:
-        cluster("up")
-        cluster("images")
+        cluster("up", show=True)
+        cluster("images", show=True)
         environment = cluster_environment()
         install(Kubectl(environment, "smalt-system"))
         quickstart = Kubectl(environment, NAMESPACE)
@@ -54,10 +54,6 @@ def main() -> int:
     print(f"quickstart: {seconds:.0f} s from apply to prediction; everything: {time.monotonic() - started:.0f} s\n")
     print(next_commands())
     return 0
-
-
-def cluster(verb: str) -> None:
-    subprocess.run([sys.executable, "-m", "cluster", verb], cwd=REPOSITORY, check=True)
 
 
 def install(kubectl: Kubectl) -> None:
@@ -81,14 +77,7 @@ def restart_outdated(kubectl: Kubectl, under_way: Step) -> None:
 
 def images_stamp() -> str:
     """Names the images that `cluster images` handed over, by content."""
-    printed = subprocess.run(
-        [sys.executable, "-m", "cluster", "images", "--stamp"],
-        cwd=REPOSITORY,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return printed.stdout.strip()
+    return cluster("images", "--stamp").strip()
 
 
 def run_quickstart(kubectl: Kubectl) -> float:

@@ -17,11 +17,18 @@ class CommandFailed(RuntimeError):
     """A command ended with an error; the text is what it said."""
 
 
+def cluster(*arguments: str, show: bool = False) -> str:
+    """`python3 -m cluster …`; what it printed, unless that is to be shown as it comes."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "tests")}
+    command = [sys.executable, "-m", "cluster", *arguments]
+    pipe = None if show else subprocess.PIPE
+    finished = subprocess.run(command, cwd=REPOSITORY, check=True, env=environment, stdout=pipe, text=True)
+    return finished.stdout or ""
+
+
 def cluster_environment() -> dict[str, str]:
     """The process environment with PATH and KUBECONFIG of the cluster, as `python3 -m cluster env` prints them."""
-    printed = subprocess.run(
-        [sys.executable, "-m", "cluster", "env"], cwd=REPOSITORY, check=True, capture_output=True, text=True
-    ).stdout
+    printed = cluster("env")
     environment = dict(os.environ)
     for line in printed.splitlines():
         words = shlex.split(line, comments=True)
