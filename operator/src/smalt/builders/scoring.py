@@ -287,7 +287,8 @@ def _environment(scoring: Scoring, code_mount: list[Json]) -> Json:
         scoring.scorer_image,
         scoring.pull_policy,
         mounts,
-        command=[*command, "--into", "/smalt/environment", "--code", "/smalt/code"],
+        # Inline code is in the contract; only a mounted one has a folder.
+        command=[*command, "--into", "/smalt/environment", *(["--code", "/smalt/code"] if code_mount else [])],
         env=[
             variable("PYTHONPATH", "/smalt/tools"),
             variable("HOME", "/smalt/home"),

@@ -139,9 +139,11 @@ def _input(name: str, given: Input) -> Json:
     return made | ({"digest": given.digest} if given.digest else {})
 
 
-def config_maps(spec: TrainingRunSpec) -> list[str]:
-    """The ConfigMaps that the pod mounts."""
+def config_maps(spec: TrainingRunSpec, workspace: WorkspaceSpec | None = None) -> list[str]:
+    """The ConfigMaps that the pod mounts; the workspace's too when it is known."""
     named = [spec.code.config_map] if spec.code.config_map else []
+    if workspace and workspace.trust_bundle:
+        named.append(workspace.trust_bundle.config_map)
     for each in (spec.inputs or {}).values():
         scheme, _, rest = each.path.partition("://")
         if scheme == "configmap":

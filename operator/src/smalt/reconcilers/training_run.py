@@ -49,7 +49,9 @@ def reads(resource: Json, world: World) -> tuple[LiveRead, ...]:
     at, uid = address(TRAINING_RUN, resource), resource["metadata"]["uid"]
     job = present_job(resource, world)
     if job is None:
-        return tuple(Read(CONFIG_MAP, at.namespace, name) for name in config_maps(spec))
+        return tuple(
+            Read(CONFIG_MAP, at.namespace, name) for name in config_maps(spec, known_workspace(resource, spec, world))
+        )
     if ended(job) == "Complete":
         return (Labelled(MODEL, at.namespace, uid_selector(uid)),) if spec.register_ else ()
     if not ended(job) and not world.owned(POD, job["metadata"]["uid"]):
@@ -123,7 +125,9 @@ def begin(
     number = attempt or present_attempt(resource, world)
     at = address(TRAINING_RUN, resource)
     experiment = world.get(EXPERIMENT, at.namespace, spec.experiment)
-    for said, again in obstacles(at, spec, experiment, live):
+    # A further attempt mounts what the first one found; only before that is anything waited for.
+    names = [] if attempt else config_maps(spec, known_workspace(resource, spec, world))
+    for said, again in obstacles(at, spec, experiment, names, live):
         return Plan(status=_status(resource, said, now, "Pending"), requeue_after=again)
     assert experiment is not None
     workspace = world.get(WORKSPACE, at.namespace, experiment["spec"]["workspace"])
@@ -149,7 +153,7 @@ def begin(
 
 
 def obstacles(
-    at: Address, spec: TrainingRunSpec, experiment: Json | None, live: Live
+    at: Address, spec: TrainingRunSpec, experiment: Json | None, config_map_names: list[str], live: Live
 ) -> Iterator[tuple[list[Json], float | None]]:
     """What stands before the Job, the first thing first, and after how many seconds to ask again by ourselves."""
     if experiment is None:
@@ -170,7 +174,7 @@ def obstacles(
             ),
             None,
         )
-    for name in config_maps(spec):
+    for name in config_map_names:
         if live.get(Read(CONFIG_MAP, at.namespace, name)) is None:
             yield (
                 conditions.waiting(
@@ -179,6 +183,15 @@ def obstacles(
                 ),
                 CONFIG_MAP_SECONDS,
             )
+
+
+def known_workspace(resource: Json, spec: TrainingRunSpec, world: World) -> WorkspaceSpec | None:
+    """The workspace's spec, as far as it can be known yet."""
+    workspace = _workspace_of(resource, spec, world)
+    try:
+        return parsed(WorkspaceSpec, workspace) if workspace else None
+    except InvalidSpec:
+        return None  # `begin` says so
 
 
 def unknown_type(spec: TrainingRunSpec, workspace: Json, workspace_spec: WorkspaceSpec) -> list[Json]:
