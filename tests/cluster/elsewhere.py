@@ -80,7 +80,7 @@ class CurrentCluster:
         _need("docker", "a Docker Engine is needed to build images")
         made = images.build(_docker, BASE_IMAGE)
         for name in made:
-            target = f"{registry}/{name}:{images.VERSION}"
+            target = f"{registry}/smalt-{name}:{images.VERSION}"
             with step(f"push {target}"):
                 run(_docker("tag", images.tag(name), target))
                 run(_docker("push", target))

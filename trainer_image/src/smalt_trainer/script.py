@@ -146,7 +146,7 @@ def _judge(
     if ended_by == "TimedOut":
         raise RunFailed(
             "TimedOut",
-            f"the script was ended after limits.timeout, {contract.timeout:g} s; give it more time or less to do, {ANOTHER_NAME}",
+            f"the script was ended after limits.timeout, {contract.timeout:g}s; give it more time or less to do, {ANOTHER_NAME}",
             code,
         )
     if code == 0:
