@@ -85,7 +85,11 @@ class FaultProxy:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_HEADERS}
         timeout = aiohttp.ClientTimeout(total=None)
         url = self.server + request.raw_path
-        async with session.request(request.method, url, headers=headers, data=body, timeout=timeout) as answer:
+        # Without a body there is no content type either: the API server would refuse to guess what it means.
+        skipped = () if body else ("Content-Type",)
+        async with session.request(
+            request.method, url, headers=headers, data=body or None, timeout=timeout, skip_auto_headers=skipped
+        ) as answer:
             passed = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_HEADERS}
             if encoding := answer.headers.get("Content-Encoding"):
                 passed["Content-Encoding"] = encoding

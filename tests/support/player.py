@@ -23,8 +23,8 @@ def successful_result() -> Json:
     """What the trainer leaves as its termination message (the contract's version 1)."""
     return {
         "version": 1,
-        "outcome": "Succeeded",
-        "reason": "Succeeded",
+        "outcome": "succeeded",
+        "reason": "",
         "message": "",
         "exitCode": 0,
         "metrics": {"auc": 0.97},

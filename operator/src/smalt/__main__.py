@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from smalt.cluster import Cluster
 from smalt.engine.elector import Elector
 from smalt.engine.loop import Loop
-from smalt.errors import ApiError, LeaseLost
+from smalt.errors import ApiError, LeaseLost, WatchLost
 from smalt.metrics import Metrics
 from smalt.probes import Health, ProbeServer
 from smalt.settings import PREFIX, Settings
@@ -37,6 +37,9 @@ def main() -> int:
         asyncio.run(operate(settings))
     except* LeaseLost as lost:
         log.error("%s: ending, so that the other replica works alone", lost.exceptions[0])
+        code = 1
+    except* WatchLost as lost:
+        log.error("%s: ending, so that a new start watches again", lost.exceptions[0])
         code = 1
     return code
 
@@ -110,6 +113,7 @@ async def _work(
         _on_signals(stop)
         health.is_primed = True
         group.create_task(watch.audit())
+        group.create_task(watch.stay())
         await elector.acquire()
         metrics.leads(settings.lease_name, True)
         loop.lead()

@@ -68,3 +68,7 @@ class InvalidCommand(SmaltError):
 
 class LeaseLost(SmaltError):
     """This replica no longer leads."""
+
+
+class WatchLost(SmaltError):
+    """Events of some kind no longer come."""

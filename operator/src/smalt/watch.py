@@ -18,7 +18,7 @@ from smalt.api.kinds import CHILDREN, GROUP, MANAGED_SELECTOR, OURS, VERSION, WA
 from smalt.api.schema import Json
 from smalt.cluster import CHUNK, Cluster
 from smalt.engine.loop import Loop
-from smalt.errors import ApiError, NotFound
+from smalt.errors import ApiError, NotFound, WatchLost
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class Watch:
         self._cluster, self._loop = cluster, loop
         self._namespace = loop.settings.namespace
         self._relisted = asyncio.Event()
+        self._broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def wait_for_api(self) -> None:
         """Until the CRDs are installed; says so while they are not."""
@@ -131,8 +132,20 @@ class Watch:
             except ApiError as error:
                 log.warning("the audit could not be finished and comes again: %s", error)
 
+    async def stay(self) -> None:
+        """For ever. WatchLost when one of kopf's own tasks has died: it does not start them again, nor tell anybody."""
+        raise WatchLost(await self._broken)
+
+    def _on_loop_error(self, running: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """The event loop's last word on a task that nobody waited for."""
+        running.default_exception_handler(context)
+        error = context.get("exception")
+        if type(error).__module__.startswith("kopf.") and not self._broken.done():
+            self._broken.set_result(f"a watch has ended: {error}")
+
     async def run(self, ready: asyncio.Event, stop: asyncio.Event) -> None:
         """kopf, until `stop`."""
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         namespaces = [self._namespace] if self._namespace else []
         await kopf.operator(
             registry=self._registry(),
