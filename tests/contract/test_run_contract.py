@@ -1,0 +1,79 @@
+"""The run's contract stands in the operator and in the trainer: what one writes, the other reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from smalt.api.kinds import TRAINING_RUN, WORKSPACE
+from smalt.api.references import Address, address
+from smalt.api.training_run import TrainingRunSpec
+from smalt.api.workspace import InstanceType, WorkspaceSpec
+from smalt.builders.training_job import Attempt, contract
+from smalt.reconcilers import run_results
+from smalt_trainer import contract as trainer
+from smalt_trainer.failures import REASONS
+from support.resources import DIGEST, NAMESPACE, run
+
+SPEC = {
+    "inputs": {
+        "rows": {"type": "uriFile", "path": "configmap://rows/rows.csv", "digest": DIGEST},
+        "web": {"type": "uriFile", "path": "https://data.example/a.csv"},
+    },
+    "parameters": {"C": 0.5, "flag": True},
+    "outputs": {"model": {"type": "customModel"}},
+    "environmentVariables": {"MODE": "x"},
+    "environment": {"conda": "dependencies:\n- python=3.11\n", "image": "registry.example/train:1"},
+    "limits": {"timeout": "90s", "finalizing": "1h"},
+}
+
+
+def test_every_field_of_the_contract_arrives(tmp_path: Path) -> None:
+    it = run(**SPEC)
+    attempt = Attempt(
+        run=address(TRAINING_RUN, it),
+        uid="uid",
+        number=2,
+        spec=TrainingRunSpec.model_validate(it["spec"]),
+        workspace=Address(WORKSPACE, NAMESPACE, "lab"),
+        workspace_spec=WorkspaceSpec(),
+        instance=InstanceType(),
+        trainer_image="smalt/trainer",
+        pull_policy="IfNotPresent",
+    )
+    written = tmp_path / "run.json"
+    written.write_text(json.dumps(contract(attempt)))
+    read = trainer.read_contract(written)
+    assert (read.namespace, read.name, read.uid, read.attempt) == (NAMESPACE, "first", "uid", 2)
+    assert (read.timeout, read.finalizing) == (90, 3600)
+    assert read.environment == {"conda": "dependencies:\n- python=3.11\n"}
+    assert read.image == "registry.example/train:1"
+    assert read.parameters == {"C": 0.5, "flag": True}
+    assert read.variables == {"MODE": "x"}
+    assert {name: each.kind for name, each in read.inputs.items()} == {"rows": "uriFile", "web": "uriFile"}
+    assert set(read.outputs) == {"model"}
+    assert read.command == "python train.py"
+
+
+def test_the_operator_reads_what_the_trainer_leaves() -> None:
+    spec = TrainingRunSpec.model_validate(run(**SPEC)["spec"])
+    artifact = {"uri": "mlflow-artifacts:/1/a/artifacts/outputs/model", "digest": DIGEST, "bytes": 1, "files": 1}
+    report = {
+        "metrics": {"auc": 0.9},
+        "digests": {
+            "code": DIGEST,
+            "data": {"rows": DIGEST, "web": DIGEST},
+            "environment": DIGEST,
+            "parameters": DIGEST,
+        },
+        "outputs": {"model": artifact},
+        "tracking": {"runId": "a", "experimentId": "1"},
+    }
+    facts = run_results.facts(report, None, spec)
+    assert facts["outputs"] == {"model": artifact}
+    assert facts["digests"]["data"] == {"rows": DIGEST, "web": DIGEST}
+    assert facts["digests"]["run"].startswith("sha256:")
+
+
+def test_every_reason_of_the_trainer_is_a_condition_reason() -> None:
+    assert all(reason.isalpha() and reason[0].isupper() for reason in REASONS)

@@ -1,0 +1,171 @@
+"""Every child of the quickstart, and of a run with hostile values, as it goes to the API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from smalt.api.kinds import CONFIG_MAP, DEPLOYMENT, EXPERIMENT, MODEL, SECRET, TRAINING_RUN, WORKSPACE
+from smalt.builders.registered_model import uid_selector
+from smalt.engine.applier import wanted
+from smalt.reconcilers.plan import Plan
+from smalt.reconcilers.registry import RECONCILERS
+from smalt.reconcilers.world import Labelled, Read
+from support.resources import (
+    NAMESPACE,
+    NOW,
+    SETTINGS,
+    completed,
+    ended,
+    experiment,
+    job,
+    pod,
+    ready,
+    resource,
+    run,
+    store_of,
+    workspace,
+)
+
+Json = dict[str, Any]
+Golden = Callable[[str, list[Json]], None]
+SAMPLE = Path(__file__).resolve().parents[2] / "manifests/samples/quickstart"
+KINDS = {"workspace": WORKSPACE, "experiment": EXPERIMENT, "trainingrun": TRAINING_RUN, "deployment": DEPLOYMENT}
+
+
+def sample(file: str) -> Json:
+    found = yaml.safe_load((SAMPLE / f"{file}.yaml").read_text())
+    kind = KINDS[file]
+    return resource(kind, found["metadata"]["name"], found["spec"], ready())
+
+
+def children(it: Json, plan: Plan) -> list[Json]:
+    return [wanted(it, child) for child in plan.apply]
+
+
+class FoundEverywhere(dict[Any, Any]):
+    """Live reads that all find something."""
+
+    def get(self, read: Any, default: Any = None) -> Any:
+        if isinstance(read, Labelled):
+            return {"items": []}
+        assert isinstance(read, Read)
+        return resource(SECRET if read.kind is SECRET else CONFIG_MAP, read.name) | {"data": {"file": "text"}}
+
+
+def planned(file: str, *world: Json, it: Json | None = None) -> list[Json]:
+    it = it or sample(file)
+    store = store_of(it, *world)
+    return children(it, RECONCILERS[KINDS[file]].plan(it, store, FoundEverywhere(), NOW, SETTINGS))
+
+
+def test_children_of_the_workspace(golden: Golden) -> None:
+    golden("workspace", planned("workspace"))
+
+
+def test_children_of_a_workspace_with_everything_set(golden: Golden) -> None:
+    spec = {"storage": {"size": "1Ti", "storageClassName": "fast", "reclaimPolicy": "Delete"}}
+    golden("workspace_full", planned("workspace", it=resource(WORKSPACE, "lab", spec, ready())))
+
+
+def test_the_job_of_the_run(golden: Golden) -> None:
+    golden("training_run", planned("trainingrun", sample("workspace"), sample("experiment")))
+
+
+def test_the_model_of_the_run(golden: Golden) -> None:
+    it = sample("trainingrun") | {"status": {}}
+    artifact = {
+        "uri": "mlflow-artifacts:/1/a/artifacts/outputs/model",
+        "digest": "sha256:" + "0" * 64,
+        "bytes": 1,
+        "files": 1,
+    }
+    done = [job(it, **completed()), pod(job(it), **ended(json.dumps({"outputs": {"model": artifact}})))]
+    assert uid_selector(it["metadata"]["uid"]).startswith("smalt.dev/run-uid=")
+    golden("model", planned("trainingrun", sample("workspace"), sample("experiment"), *done, it=it))
+
+
+def registered() -> Json:
+    spec = {
+        "name": "breast-cancer",
+        "version": 1,
+        "workspace": "quickstart",
+        "stage": "Production",
+        "source": {"run": "breast-cancer-1", "output": "model"},
+    }
+    artifact = {
+        "uri": "mlflow-artifacts:/1/a/artifacts/outputs/model",
+        "digest": "sha256:" + "0" * 64,
+        "bytes": 1,
+        "files": 1,
+    }
+    return resource(MODEL, "breast-cancer-1", spec, ready() | {"artifact": artifact})
+
+
+def test_children_of_the_deployment(golden: Golden) -> None:
+    golden("deployment", planned("deployment", sample("workspace"), registered()))
+
+
+FULL = {
+    "packages": {"indexUrl": "https://packages.example/simple"},
+    "trustBundle": {"configMap": "corporate-ca"},
+    "instanceTypes": {
+        "gpu": {
+            "resources": {"limits": {"nvidia.com/gpu": 1}},
+            "nodeSelector": {"gpu": "a100"},
+            "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        }
+    },
+}
+
+
+def test_a_run_with_everything_set(golden: Golden) -> None:
+    it = run(
+        environment={"image": "registry.example/team/train:1", "pip": ["lightgbm==4.5"]},
+        environmentVariables={"OMP_NUM_THREADS": "2"},
+        inputs={
+            "rows": {"type": "uriFile", "path": "configmap://rows/rows.csv"},
+            "all": {"type": "uriFolder", "path": "pvc://data/2026/may"},
+            "web": {"type": "uriFile", "path": "https://data.example/a.csv", "digest": "sha256:" + "0" * 64},
+        },
+        parameters={"C": 0.5, "name": "x", "flag": True},
+        outputs={"model": {"type": "customModel"}},
+        instanceType="gpu",
+        limits={"timeout": "90s", "finalizing": "1h", "retries": 2},
+        command='python train.py --rows ${{inputs.rows}} --C "${{parameters.C}}" --out ${{outputs.model}}',
+    )
+    golden("training_run_full", planned("trainingrun", workspace(FULL), experiment(), it=it))
+
+
+HOSTILE = [
+    "$(HOSTILE)",
+    "$$HOSTILE",
+    "`HOSTILE`",
+    "'HOSTILE'",
+    '"HOSTILE"',
+    "a\nHOSTILE\nb",
+    "${HOSTILE}",
+    "HOSTILE: {{x}}",
+]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_nothing_of_the_users_stands_where_the_kubelet_expands(value: str) -> None:
+    it = run(
+        command=f"echo {value}",
+        code={"inline": {"train.py": value}},
+        environmentVariables={"V": value},
+        parameters={"p": value},
+        environment={"pip": [value]},
+    )
+    (made,) = planned("trainingrun", workspace(), experiment(), it=it)
+    annotations = made["spec"]["template"]["metadata"]["annotations"]
+    assert json.loads(annotations["smalt.dev/run"])["parameters"] == {"p": value}
+    pod_spec = made["spec"]["template"]["spec"]
+    assert "HOSTILE" not in json.dumps(pod_spec)
+    assert made["metadata"]["namespace"] == NAMESPACE

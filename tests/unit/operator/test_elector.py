@@ -1,0 +1,88 @@
+"""One leads, the other waits; a Lease that is given back or has run out is taken, one that is lost ends the leader."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from smalt.api.kinds import LEASE
+from smalt.engine import elector
+from smalt.engine.elector import LEASE_SECONDS, Elector
+from smalt.errors import LeaseLost
+from support.memory_api import MemoryApi
+
+
+class Clock:
+    """Time that a test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elector, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(elector, "RENEW_SECONDS", 0.001)
+
+
+def candidate(api: MemoryApi, name: str, clock: Clock) -> Elector:
+    return Elector(api, "smalt-system", "smalt", name, clock)
+
+
+def holder(api: MemoryApi) -> str:
+    return str(api.objects[("Lease", "smalt-system", "smalt")]["spec"]["holderIdentity"])
+
+
+async def waits(one: Elector) -> bool:
+    try:
+        await asyncio.wait_for(one.acquire(), 0.05)
+    except TimeoutError:
+        return True
+    return False
+
+
+async def test_the_first_leads_and_the_second_waits_until_the_lease_has_run_out() -> None:
+    api, clock = MemoryApi(), Clock()
+    await candidate(api, "a", clock).acquire()
+    second = candidate(api, "b", clock)
+    assert await waits(second)
+    clock.now += LEASE_SECONDS + 1
+    await asyncio.wait_for(second.acquire(), 1)
+    assert holder(api) == "b"
+
+
+async def test_a_lease_that_is_given_back_is_taken_at_once() -> None:
+    api, clock = MemoryApi(), Clock()
+    first = candidate(api, "a", clock)
+    await first.acquire()
+    await first.release()
+    await asyncio.wait_for(candidate(api, "b", clock).acquire(), 1)
+    assert holder(api) == "b"
+
+
+async def test_a_leader_whose_lease_was_taken_ends() -> None:
+    api, clock = MemoryApi(), Clock()
+    first = candidate(api, "a", clock)
+    await first.acquire()
+    taken = api.objects[("Lease", "smalt-system", "smalt")]
+    api.put(LEASE, taken | {"spec": taken["spec"] | {"holderIdentity": "b"}})
+    with pytest.raises(LeaseLost):
+        await asyncio.wait_for(first.hold(), 1)
+    await first.release()
+    assert holder(api) == "b", "what is another's is not given back"
+
+
+async def test_a_leader_that_cannot_renew_in_time_ends_and_a_short_trouble_passes() -> None:
+    api, clock = MemoryApi(), Clock()
+    first = candidate(api, "a", clock)
+    await first.acquire()
+    api.is_down = True
+    holding = asyncio.create_task(first.hold())
+    await asyncio.sleep(0.02)
+    assert not holding.done()
+    clock.now += elector.GIVE_UP_SECONDS + 1
+    with pytest.raises(LeaseLost):
+        await asyncio.wait_for(holding, 1)

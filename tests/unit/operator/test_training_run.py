@@ -1,0 +1,280 @@
+"""TrainingRun: one Job per attempt, causes in words, one Model per run, and history left alone."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from smalt.api.kinds import CONFIG_MAP, MODEL
+from smalt.api.training_run import ANOTHER_NAME
+from smalt.builders.registered_model import uid_selector
+from smalt.reconcilers import training_run as reconciler
+from smalt.reconcilers.plan import NOTHING
+from smalt.reconcilers.world import EventsOf, Labelled, Read
+from support.resources import (
+    DIGEST,
+    NAMESPACE,
+    NOW,
+    REGISTERING,
+    SETTINGS,
+    completed,
+    ended,
+    experiment,
+    finished_run,
+    job,
+    model,
+    owned_by,
+    pod,
+    resource,
+    run,
+    said,
+    store_of,
+    workspace,
+)
+
+Json = dict[str, Any]
+REPORT = {
+    "version": 1,
+    "outcome": "succeeded",
+    "reason": "",
+    "message": "",
+    "exitCode": 0,
+    "metrics": {"auc": 0.9},
+    "nonFinite": [],
+    "digests": {"code": DIGEST, "data": {}, "environment": DIGEST, "parameters": DIGEST},
+    "outputs": {
+        "model": {"uri": "mlflow-artifacts:/1/a/artifacts/outputs/model", "digest": DIGEST, "bytes": 3, "files": 1}
+    },
+    "tracking": {"runId": "a", "experimentId": "1"},
+}
+
+
+def planned(it: Json, *world: Json, live: dict[Any, Any] | None = None, now: Any = NOW) -> Any:
+    return reconciler.plan(it, store_of(it, *world), live or {}, now, SETTINGS)
+
+
+def at_work(it: Json, *pods: Json, live: dict[Any, Any] | None = None) -> Any:
+    return planned(it, workspace(), experiment(), job(it), *pods, live=live)
+
+
+def pod_of(it: Json, attempt: int = 1, **status: Any) -> Json:
+    return pod(job(it, attempt), f"pod-{attempt}", **status)
+
+
+def test_a_finished_run_is_history() -> None:
+    assert planned(finished_run()) == NOTHING
+    assert reconciler.reads(finished_run(), store_of()) == ()
+
+
+def test_a_run_whose_experiment_is_ready_gets_its_job() -> None:
+    plan = planned(run(), workspace(), experiment())
+    assert [(child.name, child.once, child.owned) for child in plan.apply] == [("first-1", True, True)]
+    assert (plan.status["phase"], plan.status["attempt"], plan.status["job"]) == ("Pending", 1, "first-1")
+
+
+WAITING = {
+    "observedGeneration": 1,
+    "conditions": [
+        {"type": "Ready", "status": "False", "reason": "WaitingForWorkspace", "message": "Workspace 'lab' is not there"}
+    ],
+}
+NOT_SEEN: Json = {"observedGeneration": -1}
+
+
+@pytest.mark.parametrize(
+    ("it", "world", "reason", "words"),
+    [
+        (run(), [], "WaitingForExperiment", ["'trials'", "team-a"]),
+        (run(), [experiment(status=WAITING)], "WaitingForWorkspace", ["Workspace 'lab' is not there"]),
+        (run(), [experiment(status=NOT_SEEN)], "WaitingForExperiment", ["has not been looked at"]),
+        (run(code={"configMap": "later"}), [workspace(), experiment()], "WaitingForConfigMap", ["'later'"]),
+        (
+            run(inputs={"train": {"type": "uriFile", "path": "configmap://rows/a.csv"}}),
+            [workspace(), experiment()],
+            "WaitingForConfigMap",
+            ["'rows'"],
+        ),
+        (
+            run(),
+            [workspace({"trustBundle": {"configMap": "authorities"}}), experiment()],
+            "WaitingForConfigMap",
+            ["'authorities'"],
+        ),
+        (
+            run(instanceType="gpu"),
+            [workspace(), experiment()],
+            "UnknownInstanceType",
+            ["'gpu'", "'lab'", "default", ANOTHER_NAME],
+        ),
+        (run(command="x ${{inputs.no}}"), [workspace(), experiment()], "InvalidCommand", ["inputs.no", ANOTHER_NAME]),
+        (run(command=3), [], "InvalidSpec", ["spec.command"]),
+    ],
+)
+def test_what_stands_before_the_job_is_said(it: Json, world: list[Json], reason: str, words: list[str]) -> None:
+    plan = planned(it, *world)
+    assert plan.apply == ()
+    assert said(plan.status)["reason"] == reason
+    for word in words:
+        assert word in said(plan.status)["message"]
+
+
+def test_config_maps_are_read_live_and_the_job_follows_when_they_are_there() -> None:
+    it = run(code={"configMap": "later"})
+    read = Read(CONFIG_MAP, NAMESPACE, "later")
+    assert reconciler.reads(it, store_of(it)) == (read,)
+    plan = planned(it, workspace(), experiment(), live={read: resource(CONFIG_MAP, "later")})
+    assert [child.name for child in plan.apply] == ["first-1"]
+
+
+QUOTA = {"reason": "FailedCreate", "message": 'pods "x" is forbidden: exceeded quota: few', "metadata": {}}
+REFUSED = {"reason": "FailedCreate", "message": 'violates PodSecurity "restricted"', "metadata": {}}
+
+
+@pytest.mark.parametrize(
+    ("event", "reason", "words"), [(QUOTA, "QuotaExceeded", "few"), (REFUSED, "PodRefused", "PodSecurity")]
+)
+def test_a_job_without_pods_tells_what_the_cluster_refuses(event: Json, reason: str, words: str) -> None:
+    it = run()
+    read = EventsOf(NAMESPACE, job(it)["metadata"]["uid"])
+    assert reconciler.reads(it, store_of(it, job(it))) == (read,)
+    plan = at_work(it, live={read: {"items": [event]}})
+    assert said(plan.status)["reason"] == reason
+    assert words in said(plan.status)["message"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "phase", "words"),
+    [
+        (
+            {"containerStatuses": [{"name": "training", "state": {"running": {}}}]},
+            "Running",
+            "Running",
+            "kubectl logs job/first-1",
+        ),
+        ({"phase": "Pending"}, "JobCreated", "Pending", "starting"),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "Insufficient memory"}]},
+            "Unschedulable",
+            "Pending",
+            "Insufficient memory",
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {"name": "training", "image": "no/such:1", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
+                ]
+            },
+            "ImagePullFailed",
+            "Pending",
+            "no/such:1",
+        ),
+    ],
+)
+def test_a_pod_at_work_is_told(status: Json, reason: str, phase: str, words: str) -> None:
+    it = run()
+    plan = at_work(it, pod_of(it, **status))
+    assert (said(plan.status)["reason"], plan.status["phase"]) == (reason, phase)
+    assert words in said(plan.status)["message"]
+
+
+def test_success_writes_down_what_the_wrapper_reported() -> None:
+    it = run(outputs={"model": {"type": "customModel"}})
+    status = planned(
+        it, workspace(), experiment(), job(it, **completed()), pod_of(it, **ended(json.dumps(REPORT)))
+    ).status
+    assert (status["phase"], said(status)["status"], status["metrics"]) == ("Succeeded", "True", {"auc": 0.9})
+    assert status["outputs"]["model"]["digest"] == DIGEST
+    assert status["digests"]["image"] == DIGEST and status["digests"]["run"].startswith("sha256:")
+    assert status["tracking"] == {"runId": "a", "url": "/#/experiments/1/runs/a"}
+    assert status["completionTime"] == "2026-01-02T03:04:00Z"
+
+
+def succeeding(it: Json, *world: Json, there: list[Json] | None = None) -> Any:
+    read = Labelled(MODEL, NAMESPACE, uid_selector(it["metadata"]["uid"]))
+    done = [job(it, **completed()), pod_of(it, **ended(json.dumps(REPORT)))]
+    assert reconciler.reads(it, store_of(it, *done)) == (read,)
+    return planned(it, *world, experiment(), *done, live={read: {"items": there or []}})
+
+
+def test_the_first_registration_is_version_one_and_comes_before_the_status() -> None:
+    plan = succeeding(run(**REGISTERING), workspace())
+    assert [(child.name, child.owned) for child in plan.apply] == [("churn-1", False)]
+    assert plan.apply[0].manifest["spec"]["source"] == {"run": "first", "output": "model", "digest": DIGEST}
+    assert plan.status["model"] == "churn-1"
+
+
+def test_a_version_is_never_given_twice() -> None:
+    remembered = workspace(status={"modelVersions": {"churn": 4}})
+    assert succeeding(run(**REGISTERING), remembered, model(2)).status["model"] == "churn-5"
+    assert succeeding(run(**REGISTERING), remembered, model(6)).status["model"] == "churn-7"
+
+
+def test_a_run_that_was_interrupted_after_registering_does_not_register_again() -> None:
+    assert succeeding(run(**REGISTERING), workspace(), model(3), there=[model(2)]).status["model"] == "churn-2"
+
+
+def test_metrics_that_are_no_numbers_are_named_and_the_run_stands() -> None:
+    report = REPORT | {"nonFinite": ["loss"], "metrics": {"auc": 0.9, "bad": "NaN", "odd": True}}
+    it = run()
+    status = planned(
+        it, workspace(), experiment(), job(it, **completed()), pod_of(it, **ended(json.dumps(report)))
+    ).status
+    assert status["phase"] == "Succeeded" and status["metrics"] == {"auc": 0.9}
+    assert "loss" in said(status)["message"] and "NaN" in said(status)["message"]
+
+
+def test_a_job_that_ended_before_its_pod_was_seen_is_waited_for_and_then_given_up() -> None:
+    it = run()
+    world = [workspace(), experiment(), job(it, **completed())]
+    assert planned(it, *world).status is None
+    late = planned(it, *world, now=NOW + timedelta(minutes=5)).status
+    assert (late["phase"], said(late)["reason"]) == ("Failed", "ResultsNotStored")
+
+
+def failing(it: Json, report: Json | str = "", code: int = 1, reason: str = "Error", attempt: int = 1) -> Any:
+    text = report if isinstance(report, str) else json.dumps(report)
+    done = [job(it, attempt, **completed("Failed")), pod_of(it, attempt, **ended(text, code, reason=reason))]
+    return planned(it, workspace(), experiment(), *done)
+
+
+def test_the_wrappers_words_become_the_condition() -> None:
+    status = failing(run(), {"reason": "ScriptFailed", "message": "KeyError: 'churned'"}).status
+    assert (status["phase"], said(status, "Stalled")["reason"]) == ("Failed", "ScriptFailed")
+    assert said(status)["message"] == f"KeyError: 'churned'; apply the change {ANOTHER_NAME}"
+
+
+@pytest.mark.parametrize(
+    ("report", "reason", "words"), [("", "OutOfMemory", "limits.memory"), ("no json", "OutOfMemory", "larger")]
+)
+def test_a_pod_killed_for_memory_without_last_words_is_told(report: str, reason: str, words: str) -> None:
+    status = failing(run(), report, 137, "OOMKilled").status
+    assert said(status)["reason"] == reason and words in said(status)["message"]
+
+
+def test_retries_make_another_attempt_and_then_it_is_over() -> None:
+    it = run(limits={"retries": 1}, code={"configMap": "found-before"})
+    plan = failing(it)
+    assert [child.name for child in plan.apply] == ["first-2"]
+    assert plan.status["attempt"] == 2 and "completionTime" not in plan.status
+    assert failing(it, attempt=2).status["phase"] == "Failed"
+
+
+def test_an_unfinished_job_deleted_by_hand_is_made_again_under_its_own_name() -> None:
+    it = run(status={"attempt": 2, "job": "first-2"}, limits={"retries": 3})
+    assert [child.name for child in planned(it, workspace(), experiment()).apply] == ["first-2"]
+
+
+def test_a_pod_that_the_platform_ended_is_told() -> None:
+    it = run()
+    lost = pod_of(it, phase="Failed", reason="Evicted", message="low on disk")
+    status = planned(it, workspace(), experiment(), job(it, **completed("Failed")), lost).status
+    assert said(status)["reason"] == "PodLost" and "low on disk" in said(status)["message"]
+
+
+def test_nobody_elses_job_is_taken_for_ours() -> None:
+    it = run()
+    stranger = job(it) | {"metadata": job(it)["metadata"] | owned_by(resource(MODEL, "first"))}
+    assert [child.name for child in planned(it, workspace(), experiment(), stranger).apply] == ["first-1"]

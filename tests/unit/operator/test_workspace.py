@@ -1,0 +1,151 @@
+"""Workspace: children, the deepest cause, and what it counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from smalt.api.kinds import APPS_DEPLOYMENT, CLAIM, POD, SECRET, WORKSPACE
+from smalt.reconcilers import workspace as reconciler
+from smalt.reconcilers.world import Read
+from support.resources import (
+    NAMESPACE,
+    NOW,
+    SETTINGS,
+    deployment,
+    experiment,
+    model,
+    resource,
+    said,
+    store_of,
+    workspace,
+)
+
+Json = dict[str, Any]
+LABELS = {WORKSPACE.label: "lab", "app.kubernetes.io/component": "tracking"}
+SECRET_READ = Read(SECRET, NAMESPACE, "lab-tracking")
+SECRET_FOUND = resource(SECRET, "lab-tracking")
+AVAILABLE = resource(
+    APPS_DEPLOYMENT, "lab-tracking", {}, {"observedGeneration": 1, "availableReplicas": 1}, labels=LABELS
+)
+
+
+def claim(phase: str, **spec: Any) -> Json:
+    return resource(CLAIM, "lab-tracking", spec, {"phase": phase}, labels=LABELS)
+
+
+def tracking_pod(**status: Any) -> Json:
+    return resource(POD, "lab-tracking-0", None, status, labels=LABELS)
+
+
+def planned(
+    *world: Json, spec: Json | None = None, status: Json | None = None, secret: Json | None = SECRET_FOUND
+) -> Any:
+    it = workspace(spec, status)
+    return reconciler.plan(it, store_of(it, *world), {SECRET_READ: secret}, NOW, SETTINGS)
+
+
+def test_the_server_waits_for_its_secret_and_follows_at_once() -> None:
+    first = planned(secret=None)
+    assert [child.manifest["kind"] for child in first.apply] == [
+        "Secret",
+        "PersistentVolumeClaim",
+        "ServiceAccount",
+        "Service",
+        "NetworkPolicy",
+    ]
+    assert first.requeue_after == 0.0
+    assert planned().apply[-1].manifest["kind"] == "Deployment"
+
+
+def test_a_remade_secret_restarts_the_server() -> None:
+    old, new = planned(), planned(secret=resource(SECRET, "lab-tracking") | {"metadata": {"uid": "another"}})
+    templates = [each.apply[-1].manifest["spec"]["template"] for each in (old, new)]
+    assert templates[0] != templates[1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "owned"), [({}, False), ({"reclaimPolicy": "Retain"}, False), ({"reclaimPolicy": "Delete"}, True)]
+)
+def test_the_volume_goes_with_the_workspace_only_when_that_is_asked_for(policy: Json, owned: bool) -> None:
+    claims = [
+        child for child in planned(spec={"storage": policy}).apply if child.manifest["kind"] == "PersistentVolumeClaim"
+    ]
+    assert [child.owned for child in claims] == [owned]
+
+
+@pytest.mark.parametrize(
+    ("world", "reason", "words", "stalled"),
+    [
+        ([AVAILABLE], "Available", "http://lab-tracking.team-a:5000", False),
+        ([], "TrackingStarting", "lab", False),
+        ([claim("Pending")], "NoStorageClass", "is-default-class=true", True),
+        (
+            [
+                claim("Pending", storageClassName="slow"),
+                tracking_pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "no volume"}]),
+            ],
+            "VolumePending",
+            "slow",
+            False,
+        ),
+        (
+            [
+                claim("Bound", storageClassName="slow"),
+                tracking_pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]),
+            ],
+            "Unschedulable",
+            "0/1 nodes",
+            False,
+        ),
+        (
+            [
+                tracking_pod(
+                    containerStatuses=[
+                        {"name": "tracking", "image": "x", "state": {"waiting": {"reason": "ErrImagePull"}}}
+                    ]
+                )
+            ],
+            "TrackingFailed",
+            "SMALT_TRACKING_IMAGE",
+            True,
+        ),
+        (
+            [
+                tracking_pod(
+                    containerStatuses=[
+                        {"name": "tracking", "restartCount": 3, "lastState": {"terminated": {"exitCode": 1}}}
+                    ]
+                )
+            ],
+            "TrackingFailed",
+            "kubectl logs lab-tracking-0 --previous",
+            False,
+        ),
+    ],
+)
+def test_the_condition_names_the_deepest_cause(world: list[Json], reason: str, words: str, stalled: bool) -> None:
+    status = planned(*world).status
+    assert said(status)["reason"] == reason
+    assert words in said(status)["message"]
+    assert bool(said(status, "Stalled")) is stalled
+
+
+def test_a_version_once_given_is_remembered_when_its_model_is_gone() -> None:
+    kept = {"modelVersions": {"churn": 7, "other": 2}}
+    assert planned(model(3), status=kept).status["modelVersions"] == {"churn": 7, "other": 2}
+    assert planned(model(9), status=kept).status["modelVersions"] == {"churn": 9, "other": 2}
+
+
+def test_it_names_the_deployments_that_need_it_and_sums_its_runs() -> None:
+    counted = experiment(status={"runs": {"total": 3, "pending": 1, "running": 0, "succeeded": 2, "failed": 0}})
+    status = planned(deployment(), counted).status
+    assert status["usedBy"] == ["prod"]
+    assert status["runs"] == {"pending": 1, "running": 0, "succeeded": 2, "failed": 0}
+
+
+def test_a_spec_that_no_schema_would_let_through_is_stalled_with_its_field() -> None:
+    status = planned(spec={"storage": {"reclaimPolicy": "Burn"}}).status
+    assert said(status, "Stalled")["reason"] == "InvalidSpec"
+    assert "spec.storage.reclaimPolicy" in said(status)["message"] and "Burn" in said(status)["message"]
