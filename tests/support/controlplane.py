@@ -30,7 +30,8 @@ class CommandFailed(AssertionError):
 class ControlPlane:
     """etcd, an API server with the project's CRDs, and a few controllers, ended with the block or the process."""
 
-    def __init__(self, folder: Path, controllers: Sequence[str] = CONTROLLERS) -> None:
+    def __init__(self, folder: Path, controllers: Sequence[str] = CONTROLLERS, crds: bool = True) -> None:
+        self.has_crds = crds
         self.plane = Plane(folder, Ports.free(), temporary=True)
         self.controllers = controllers
 
@@ -44,9 +45,9 @@ class ControlPlane:
 
     def __enter__(self) -> ControlPlane:
         self.plane.start(self.controllers, scheduler=False)
-        crds = REPOSITORY / "crds"
-        self.kubectl("apply", "--server-side", "-k", str(crds))
-        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+        if self.has_crds:
+            self.kubectl("apply", "--server-side", "-k", str(REPOSITORY / "crds"))
+            self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
         return self
 
     def __exit__(self, *_: object) -> None:

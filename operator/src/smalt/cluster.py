@@ -72,13 +72,14 @@ class Cluster:
         """A short list by `labelSelector` or `fieldSelector`."""
         return await self.request("GET", kind.path(namespace), query=query)
 
-    async def walk(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Json]:
-        """All objects, in chunks, with the type that the API server leaves out of lists."""
+    async def pages(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Json]:
+        """All objects, list by list; each item with the type that the API server leaves out of lists."""
         query = {"limit": str(CHUNK)} | ({"labelSelector": selector} if selector else {})
         while True:
             found = await self.request("GET", kind.path(namespace), query=query)
             for item in found.get("items") or []:
-                yield {"apiVersion": kind.api_version, "kind": kind.kind, **item}
+                item.update({"apiVersion": kind.api_version, "kind": kind.kind})
+            yield found
             following = found.get("metadata", {}).get("continue")
             if not following:
                 return

@@ -18,6 +18,7 @@ from smalt.api.kinds import CHILDREN, GROUP, MANAGED_SELECTOR, OURS, VERSION, WA
 from smalt.api.schema import Json
 from smalt.cluster import CHUNK, Cluster
 from smalt.engine.loop import Loop
+from smalt.engine.store import is_newer
 from smalt.errors import ApiError, NotFound, WatchLost
 
 log = logging.getLogger(__name__)
@@ -108,14 +109,15 @@ class Watch:
     async def _list(self, kind: Kind) -> None:
         selector = MANAGED_SELECTOR if kind in CHILDREN else ""
         before = {_uid(each): each for each in self._loop.store.all(kind)}
-        async for resource in self._cluster.walk(kind, self._namespace, selector):
-            before.pop(_uid(resource), None)
-            self._loop.absorb(kind, resource)
+        taken_at = ""
+        async for page in self._cluster.pages(kind, self._namespace, selector):
+            taken_at = taken_at or str(page["metadata"].get("resourceVersion", ""))
+            for resource in page.get("items") or []:
+                before.pop(_uid(resource), None)
+                self._loop.absorb(kind, resource)
         for gone in before.values():
-            # It may have come after the list was taken: only what is really not there is forgotten.
-            metadata = gone["metadata"]
-            found = await self._cluster.find(kind, metadata["namespace"], metadata["name"])
-            if found is None or _uid(found) != _uid(gone):
+            # What came after the list was taken is not in it either.
+            if not is_newer(str(gone["metadata"].get("resourceVersion", "")), taken_at):
                 self._loop.lose(kind, gone)
 
     async def audit(self) -> None:

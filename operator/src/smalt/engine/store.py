@@ -63,7 +63,7 @@ class Store:
         """Takes the object in. None when the cache holds it already, or something newer."""
         key = _key(resource)
         before = self._objects[kind].get(key)
-        if before is not None and not _is_newer(resource, before):
+        if before is not None and not _supersedes(resource, before):
             return None
         after = trimmed(kind, resource)
         if before is not None:
@@ -95,12 +95,17 @@ def _key(resource: Json) -> tuple[str, str]:
     return resource["metadata"].get("namespace", ""), resource["metadata"]["name"]
 
 
-def _is_newer(resource: Json, than: Json) -> bool:
-    """By resource version, which counts up; another UID means another object, that replaces the one before."""
-    if resource["metadata"].get("uid") != than["metadata"].get("uid"):
-        return True
-    new, old = str(resource["metadata"].get("resourceVersion", "")), str(than["metadata"].get("resourceVersion", ""))
-    return int(new) > int(old) if new.isdigit() and old.isdigit() else new != old
+def _supersedes(resource: Json, present: Json) -> bool:
+    """A newer version; another UID means another object, that replaces the one before."""
+    new, old = resource["metadata"], present["metadata"]
+    return new.get("uid") != old.get("uid") or is_newer(
+        str(new.get("resourceVersion", "")), str(old.get("resourceVersion", ""))
+    )
+
+
+def is_newer(version: str, than: str) -> bool:
+    """Resource versions count up; where they are no numbers, another one is taken for a newer one."""
+    return int(version) > int(than) if version.isdigit() and than.isdigit() else version != than
 
 
 def _indexed(kind: Kind, resource: Json) -> Iterator[tuple[str, object]]:
