@@ -6,7 +6,6 @@ import io
 import json
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
@@ -17,7 +16,7 @@ from support.run_pod import wait_until
 from support.scoring_pod import PRIMARY, SECONDARY, ScoringPod
 
 SCRIPT = """
-import json, os, pathlib, sys, threading, time
+import json, os, sys, threading, time
 import joblib, numpy
 
 def init():
@@ -28,7 +27,6 @@ def init():
 def run(raw_data):
     body = json.loads(raw_data)
     if "sleep" in body:
-        pathlib.Path(os.environ["HOME"], "busy").touch()
         try:
             time.sleep(body["sleep"])
         except Exception:
@@ -121,7 +119,7 @@ def test_the_root_says_what_azures_does(pod: ScoringPod) -> None:
     assert pod.get("/").body == b"Healthy"
 
 
-@pytest.mark.parametrize("size", [4097, 3_000_000])
+@pytest.mark.parametrize("size", [4097, 30_000_000])
 def test_a_body_over_the_limit_is_refused_and_its_sender_hears_it(pod: ScoringPod, size: int) -> None:
     answer = pod.score({"data": "x" * size})
     assert answer.code == 413
@@ -129,7 +127,7 @@ def test_a_body_over_the_limit_is_refused_and_its_sender_hears_it(pod: ScoringPo
 
 
 def test_a_large_body_without_a_key_hears_of_the_key(pod: ScoringPod) -> None:
-    assert pod.score({"data": "x" * 3_000_000}, "wrong").code == 401
+    assert pod.score({"data": "x" * 30_000_000}, "wrong").code == 401
 
 
 def test_a_body_that_is_no_utf_8_is_refused(pod: ScoringPod) -> None:
@@ -162,18 +160,6 @@ def test_a_run_that_fails_is_told_in_the_log_and_the_next_one_served(
     assert answer.headers["x-ms-run-function-failed"] == "True"
     assert logged in pod.log
     assert pod.score(ROW).code == 200
-
-
-def test_probes_are_answered_while_a_run_is_busy(pod: ScoringPod) -> None:
-    busy = pod.folder / "busy"
-    busy.unlink(missing_ok=True)
-    with ThreadPoolExecutor() as callers:
-        slow = callers.submit(pod.score, {"sleep": 0.9, **ROW})
-        wait_until(busy.exists, "run() being busy")
-        assert [pod.get(path).code for path in ("/healthz", "/readyz", "/metrics")] == [200, 200, 200]
-        assert "smalt_scorer_in_flight 1.0" in pod.get("/metrics").body.decode()
-        assert not slow.done()
-        assert slow.result().code == 200
 
 
 def test_requests_are_counted_by_code(pod: ScoringPod) -> None:

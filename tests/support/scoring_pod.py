@@ -82,11 +82,22 @@ class ScoringPod:
 
     def start(self) -> ScoringPod:
         """Start the server and return at once."""
-        (self.folder / "scoring.json").write_text(json.dumps(self.contract))
+        self.write_contract()
         paths = {"contract": "scoring.json", "model-root": "model", "work": "work", "environment": "environment"}
         paths |= {"keys": "keys", "termination-log": "termination-log"}
         arguments = [part for name, path in paths.items() for part in (f"--{name}", str(self.folder / path))]
         return self.launch("serve", *arguments, "--host", "127.0.0.1", "--port", str(self.port))
+
+    def fetch(self, **variables: str) -> int:
+        """What the init container does; its exit code."""
+        self.write_contract()
+        paths = {"contract": "scoring.json", "into": "model", "termination-log": "termination-log"}
+        arguments = [part for name, path in paths.items() for part in (f"--{name}", str(self.folder / path))]
+        return self.launch("fetch", *arguments, **variables).wait()
+
+    def write_contract(self) -> None:
+        """The annotation, as the pod sees it."""
+        (self.folder / "scoring.json").write_text(json.dumps(self.contract))
 
     def launch(self, *arguments: str, **variables: str) -> ScoringPod:
         """Start the scorer with these arguments."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -13,7 +14,7 @@ from smalt_scorer import contract as contracts
 from smalt_scorer import direct, script
 from smalt_scorer.application import Application
 from smalt_scorer.contract import Contract, RequestSettings
-from smalt_scorer.failures import Failure
+from smalt_scorer.failures import Failure, last_line
 from smalt_scorer.fetch import Server as Artifacts
 from smalt_scorer.fetch import fetch, verify
 from smalt_scorer.keys import Keys
@@ -26,21 +27,43 @@ RESTARTED = "SMALT_SCORER_IN_ENVIRONMENT"
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """0 when all went well; 1 after a failure, which the termination message then names."""
     options = parser().parse_args(arguments)
     try:
-        if options.verb == "fetch":
-            fetch_model(options)
-        elif options.contract:
-            serve_contract(options)
-        else:
-            serve_folder(options)
+        act(options)
     except Failure as failure:
-        if failure.__cause__ is not None:
-            traceback.print_exception(failure.__cause__)
-        print(f"{failure.reason}: {failure}", file=sys.stderr, flush=True)
-        leave(failure, options.termination_log)
-        return 1
-    return 0
+        end(failure, options.termination_log)
+    except Exception as error:
+        end(unforeseen(error), options.termination_log)
+    else:
+        return 0
+    return 1
+
+
+def unforeseen(error: Exception) -> Failure:
+    """A full disk, no memory, a fault of the scorer: it too has to be told."""
+    words = f"{last_line(error)}: this was not foreseen; the whole traceback is in the container's log"
+    failure = Failure("InternalError", words)
+    failure.__cause__ = error
+    return failure
+
+
+def act(options: argparse.Namespace) -> None:
+    """What was asked for."""
+    if options.verb == "fetch":
+        fetch_model(options)
+    elif options.contract:
+        serve_contract(options)
+    else:
+        serve_folder(options)
+
+
+def end(failure: Failure, log: Path) -> None:
+    """Says why it ends: all of it in the log, the cause in the termination message."""
+    if failure.__cause__ is not None:
+        traceback.print_exception(failure.__cause__)
+    print(f"{failure.reason}: {failure}", file=sys.stderr, flush=True)
+    leave(failure, log)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,6 +89,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def fetch_model(options: argparse.Namespace) -> None:
+    # As process 1 of a container it would not be ended by a signal that nobody handles.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     names = ("SMALT_TRACKING_URI", "SMALT_TRACKING_USERNAME", "SMALT_TRACKING_PASSWORD")
     missing = [name for name in names if not os.environ.get(name)]
     if missing:
@@ -79,7 +104,7 @@ def serve_contract(options: argparse.Namespace) -> None:
     contract = contracts.read(options.contract)
     in_environment(options.environment)
     model_dir = contract.model.folder(options.model_root)
-    artifact = model_dir / contract.model.output
+    artifact = contract.model.artifact(options.model_root)
     metrics = Metrics(contract.model.name, str(contract.model.version), contract.model.digest)
     keys = Keys(options.keys) if contract.needs_key else None
     server = open_port(contract.requests, metrics, keys, options.host or "0.0.0.0", options.port)  # noqa: S104

@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from smalt_scorer.answers import body_of
 from smalt_scorer.contract import RequestSettings
 from smalt_scorer.direct import BadRequest
+from smalt_scorer.incoming import Gone, Incoming, Receive, TooLarge
 from smalt_scorer.keys import Keys
 from smalt_scorer.metrics import Metrics
-from smalt_scorer.scoring import Busy, Scoring, ScriptError, TookTooLong
+from smalt_scorer.scoring import Busy, Scoring, ScriptError, TimedOut
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _JSON, _TEXT = b"application/json", b"text/plain; charset=utf-8"
@@ -89,18 +88,19 @@ class Application:
         headers = {name.decode("latin-1").lower(): value for name, value in scope["headers"]}
         self.metrics.in_flight.inc()
         began = time.perf_counter()
+        incoming = Incoming(headers, receive)
         try:
-            try:
-                answer = await self._answer(scope, headers, receive)
-            except Refusal as refusal:
-                answer = refusal.answer
+            answer = await self._answer(scope, headers, incoming)
+        except Refusal as refusal:
+            await incoming.discard()
+            answer = refusal.answer
         finally:
             self.metrics.in_flight.dec()
         self.metrics.answered(answer.code, time.perf_counter() - began)
         answer.headers |= _ids(headers)
         await _respond(send, answer)
 
-    async def _answer(self, scope: Scope, headers: Mapping[str, bytes], receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, headers: Mapping[str, bytes], incoming: Incoming) -> Answer:
         method = scope["method"]
         if method not in ("GET", "POST"):
             raise Refusal(_problem(405, "/score takes POST or GET", Allow="GET, POST"))
@@ -114,52 +114,38 @@ class Application:
         if method == "GET":
             raw = json.dumps(dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)))
         else:
-            raw = await self._body(headers, receive)
+            raw = await self._body(headers, incoming)
         return await self._run(raw, {name: value.decode("latin-1") for name, value in headers.items()})
 
-    async def _body(self, headers: Mapping[str, bytes], receive: Receive) -> str:
+    async def _body(self, headers: Mapping[str, bytes], incoming: Incoming) -> str:
         most = self.settings.max_body_bytes
-        too_large = _problem(
-            413, f"the body has more than {most} bytes (requestSettings.maxBodyBytes)", Connection="close"
-        )
-        length = headers.get("content-length", b"0")
-        if length.isdigit() and int(length) > most:
-            raise Refusal(too_large)
-        parts, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Refusal(_problem(400, "the caller has gone before the end of the body"))
-            part = message.get("body", b"")
-            size += len(part)
-            if size > most:
-                raise Refusal(too_large)
-            parts.append(part)
-            if not message.get("more_body"):
-                break
+        try:
+            body = await incoming.read(most)
+        except TooLarge:
+            words = f"the body has more than {most} bytes (requestSettings.maxBodyBytes)"
+            raise Refusal(_problem(413, words, Connection="close")) from None
+        except Gone:
+            raise Refusal(_problem(400, "the caller has gone before the end of the body")) from None
         if headers.get("content-type", b"").partition(b";")[0].strip().lower() in _FORMS:
             return ""
         try:
-            return b"".join(parts).decode()
+            return body.decode()
         except UnicodeDecodeError as error:
             raise Refusal(_problem(400, f"the body is no UTF-8: {error.reason} at byte {error.start}")) from error
 
     async def _run(self, raw: str, headers: Mapping[str, str]) -> Answer:
         try:
-            result, milliseconds = await self.scoring.score(raw, headers)
+            body, milliseconds = await self.scoring.score(raw, headers)
             timing = {"x-ms-run-fn-exec-ms": f"{milliseconds:.3f}", "x-ms-run-function-failed": "False"}
-            return Answer(200, body_of(result), headers=timing)
+            return Answer(200, body, headers=timing)
         except Busy:
             return _problem(503, "too many requests are waiting: try again", **{"Retry-After": "1"})
-        except TookTooLong:
+        except TimedOut:
             words = f"Scoring timeout after {self.settings.timeout_seconds * 1000:.0f} ms"
             return _problem(500, words, **{"x-ms-run-function-failed": "True"})
         except BadRequest as error:
             return _problem(400, str(error))
-        except (ScriptError, TypeError, ValueError) as error:
-            # A TypeError or ValueError is an answer without a form in JSON: the script's error too.
-            if not isinstance(error, ScriptError):
-                print(f"the answer of run() cannot be sent: {error}", flush=True)
+        except ScriptError:
             return _problem(500, SCRIPT_FAILED, **{"x-ms-run-function-failed": "True"})
 
 

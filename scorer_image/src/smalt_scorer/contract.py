@@ -28,6 +28,10 @@ class Model:
         """AZUREML_MODEL_DIR for this version."""
         return root / "azureml-models" / self.name / str(self.version)
 
+    def artifact(self, root: Path) -> Path:
+        """What was registered: a folder of the output's name, as scripts open it; an output of one file is that file."""
+        return self.folder(root) / self.output
+
 
 @dataclass(frozen=True)
 class RequestSettings:
@@ -59,32 +63,85 @@ class Contract:
     requests: RequestSettings
 
 
+class ContractError(Failure):
+    """A contract that cannot be served; the text names the field."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__("InternalError", f"{words}: operator and scorer image must be of the same release")
+
+
 def read(path: Path) -> Contract:
-    """The contract. Failure names the field that is missing or of the wrong form."""
+    """The contract of a file. ContractError names the field that is missing or of the wrong form."""
     try:
-        return parse(json.loads(path.read_text()))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Failure("InternalError", f"{path} cannot be read: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise Failure("InternalError", f"{path} is not a contract of version {VERSION}: {error!r}") from error
+        raise ContractError(f"{path} cannot be read ({error})") from error
+    return parse(found)
 
 
 def parse(found: Any) -> Contract:
-    if found["version"] != VERSION:
-        raise TypeError(f"version is {found['version']}")
-    model, settings, code = found["model"], found["requestSettings"], found.get("code")
+    """The contract of a JSON value. ContractError names the field that is missing or of the wrong form."""
+    root = _Section("", found)
+    if root.of("version", int) != VERSION:
+        raise ContractError(f"scoring.json has version {found['version']}, and this scorer reads version {VERSION}")
+    model, settings = root.section("model"), root.section("requestSettings")
+    mode = root.of("authMode", str)
+    if mode not in ("key", "none"):
+        raise ContractError(f"authMode of scoring.json is '{mode}', and must be key or none")
     return Contract(
-        model=Model(model["name"], model["version"], model["object"], model["uri"], model["digest"], found["output"]),
-        code=None
-        if code is None
-        else Code(code.get("inline") or {}, Path(code["folder"]) if "folder" in code else None),
-        scoring_script=found.get("scoringScript"),
-        environment_variables=found.get("environmentVariables") or {},
-        needs_key=found["authMode"] == "key",
+        model=Model(
+            model.of("name", str),
+            model.of("version", int),
+            model.of("object", str),
+            model.of("uri", str),
+            model.of("digest", str),
+            root.of("output", str),
+        ),
+        code=_code(root.section("code")) if root.has("code") else None,
+        scoring_script=root.of("scoringScript", str) if root.has("scoringScript") else None,
+        environment_variables=root.texts("environmentVariables"),
+        needs_key=mode == "key",
         requests=RequestSettings(
-            float(settings["requestTimeoutSeconds"]),
-            int(settings["maxConcurrentRequests"]),
-            float(settings["maxQueueWaitSeconds"]),
-            int(settings["maxBodyBytes"]),
+            float(settings.of("requestTimeoutSeconds", int, float)),
+            settings.of("maxConcurrentRequests", int),
+            float(settings.of("maxQueueWaitSeconds", int, float)),
+            settings.of("maxBodyBytes", int),
         ),
     )
+
+
+def _code(section: _Section) -> Code:
+    if section.has("folder"):
+        return Code(folder=Path(section.of("folder", str)))
+    return Code(inline=section.texts("inline"))
+
+
+class _Section:
+    """An object of the contract, which knows its own place."""
+
+    def __init__(self, place: str, found: Any) -> None:
+        if not isinstance(found, dict):
+            raise ContractError(f"{place or 'the content'} of scoring.json is no object but {found!r}")
+        self._place, self._found = place, found
+
+    def has(self, key: str) -> bool:
+        return self._found.get(key) is not None
+
+    def of(self, key: str, *kinds: type) -> Any:
+        """The field's value, of one of the kinds; true and false are no numbers."""
+        value = self._found.get(key)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            names = " or ".join(kind.__name__ for kind in kinds)
+            raise ContractError(f"{self._name(key)} of scoring.json must be {names}, and is {value!r}")
+        return value
+
+    def section(self, key: str) -> _Section:
+        return _Section(self._name(key), self._found.get(key))
+
+    def texts(self, key: str) -> dict[str, str]:
+        """A map of texts; absent is empty."""
+        section = _Section(self._name(key), self._found.get(key) or {})
+        return {name: section.of(name, str) for name in section._found}
+
+    def _name(self, key: str) -> str:
+        return f"{self._place}.{key}" if self._place else key

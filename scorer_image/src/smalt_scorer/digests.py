@@ -26,10 +26,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def manifest(folder: Path) -> list[Entry]:
-    """Every file below the folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [Entry(path.relative_to(folder).as_posix(), path.stat().st_size, file_sha256(path)) for path in files]
+def manifest(place: Path) -> list[Entry]:
+    """Every file below a folder; of a single file, itself under its own name."""
+    if place.is_file():
+        return [_entry(place, place.name)]
+    return [_entry(path, path.relative_to(place).as_posix()) for path in place.rglob("*") if path.is_file()]
+
+
+def _entry(path: Path, name: str) -> Entry:
+    return Entry(name, path.stat().st_size, file_sha256(path))
 
 
 def manifest_text(entries: Iterable[Entry]) -> str:
@@ -40,6 +45,7 @@ def manifest_text(entries: Iterable[Entry]) -> str:
 
 
 def text_digest(text: str) -> str:
+    """`sha256:` and the hex digest of a text; file names that are no UTF-8 keep their bytes."""
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 

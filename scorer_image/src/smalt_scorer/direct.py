@@ -17,9 +17,11 @@ class BadRequest(ValueError):
     """The caller's body cannot be predicted; the text says why."""
 
 
-def load(folder: Path) -> Any:
-    """The model of the artifact. Failure when there is none, more than one, or it is no model."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in SUFFIXES)
+def load(artifact: Path) -> Any:
+    """The model of the artifact, a folder or a file. Failure when there is none, more than one, or it is no model."""
+    folder = artifact.parent if artifact.is_file() else artifact
+    files = [artifact] if artifact.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
+    found = [path for path in files if path == artifact or path.suffix in SUFFIXES]
     if len(found) != 1:
         has = ", ".join(path.relative_to(folder).as_posix() for path in found) or "none"
         raise Failure(
@@ -57,6 +59,8 @@ def run_of(model: Any) -> Any:
 
 def rows_of(raw: str, model: Any) -> Any:
     """The rows of a body, with the column names of the training data where the model knows them. BadRequest otherwise."""
+    if not raw:
+        raise BadRequest('the body is empty: send {"data": [[1.0, 2.0]]} with Content-Type: application/json')
     try:
         body = json.loads(raw)
     except ValueError as error:

@@ -14,5 +14,7 @@ class Failure(Exception):
 
 
 def last_line(error: BaseException) -> str:
-    """The last line of the error's traceback, as Python prints it."""
-    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    """What Python prints last of an error, on one line: its class and all of its message."""
+    if isinstance(error, SyntaxError):  # printed over several lines that quote the source; its text has file and line
+        return f"{type(error).__name__}: {error}"
+    return " ".join("".join(traceback.format_exception_only(error)).split())

@@ -28,6 +28,17 @@ _TIMEOUT_SECONDS = 30.0
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """An answer that sends elsewhere stays an answer: urllib would take the password along."""
+
+    def redirect_request(self, *arguments: object) -> None:
+        return None
+
+
+# The server is in the cluster: a proxy of the container's environment is not on the way to it.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+
+
 @dataclass(frozen=True)
 class Server:
     """Where the artifacts are, and who asks."""
@@ -37,7 +48,8 @@ class Server:
     password: str
 
     def request(self, path: str) -> urllib.request.Request:
-        url = f"{self.uri.rstrip('/')}/api/2.0/mlflow-artifacts/artifacts/{urllib.parse.quote(path)}"
+        quoted = urllib.parse.quote(path, errors="surrogateescape")
+        url = f"{self.uri.rstrip('/')}/api/2.0/mlflow-artifacts/artifacts/{quoted}"
         token = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
         return urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})
 
@@ -50,16 +62,16 @@ def mismatch(model: Model, found: str) -> Failure:
     )
 
 
-def verify(model: Model, folder: Path) -> None:
-    """Failure unless the files in the folder are the registered ones."""
-    found = manifest_digest(manifest(folder))
+def verify(model: Model, artifact: Path) -> None:
+    """Failure unless the artifact's files are the registered ones."""
+    found = manifest_digest(manifest(artifact))
     if found != model.digest:
         raise mismatch(model, found)
 
 
 def fetch(model: Model, root: Path, server: Server, patience_seconds: float = PATIENCE_SECONDS) -> Path:
-    """The verified folder of the model's files. Started again, it takes over what is there and right."""
-    target = model.folder(root) / model.output
+    """The verified artifact: a folder, or one file. Started again, it takes over what is there and right."""
+    target = model.artifact(root)
     if target.exists():
         verify(model, target)
         return target
@@ -79,7 +91,12 @@ def fetch(model: Model, root: Path, server: Server, patience_seconds: float = PA
     unfinished.mkdir(parents=True)
     for entry in entries:
         _file(model, server, f"{place}/{entry.path}", entry, unfinished, patience_seconds)
-    unfinished.rename(target)
+    # An output that is a single file is one entry under the output's own name: the file itself gets the place.
+    if [entry.path for entry in entries] == [model.output]:
+        (unfinished / model.output).rename(target)
+        unfinished.rmdir()
+    else:
+        unfinished.rename(target)
     return target
 
 
@@ -108,16 +125,20 @@ def _file(model: Model, server: Server, path: str, entry: Entry, into: Path, pat
 def _download(server: Server, path: str, entry: Entry, target: Path) -> str:
     """The SHA-256 of what came; no more is read than was registered."""
     sha, size = hashlib.sha256(), 0
-    with urllib.request.urlopen(server.request(path), timeout=_TIMEOUT_SECONDS) as answer, target.open("wb") as file:
+    with _OPENER.open(server.request(path), timeout=_TIMEOUT_SECONDS) as answer, target.open("wb") as file:
         while size <= entry.size and (piece := answer.read(_CHUNK)):
             sha.update(piece)
             file.write(piece)
             size += len(piece)
+        # read() says nothing of a connection that broke off; a part is no altered file, and is asked for again.
+        whole = int(answer.headers.get("Content-Length") or 0)
+        if size < min(whole, entry.size):
+            raise ConnectionError(f"the answer broke off after {size} of {whole} bytes")
     return sha.hexdigest()
 
 
 def _text(server: Server, path: str) -> str:
-    with urllib.request.urlopen(server.request(path), timeout=_TIMEOUT_SECONDS) as answer:
+    with _OPENER.open(server.request(path), timeout=_TIMEOUT_SECONDS) as answer:
         return bytes(answer.read()).decode("utf-8", "surrogateescape")
 
 

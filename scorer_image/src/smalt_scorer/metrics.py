@@ -27,9 +27,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.in_flight = Gauge(
-            "smalt_scorer_requests_in_flight", "Requests to /score being answered", registry=self.registry
-        )
+        self.in_flight = Gauge("smalt_scorer_in_flight", "Requests to /score being answered", registry=self.registry)
         info = Gauge(
             "smalt_scorer_model_info",
             "1 for the model that is served",

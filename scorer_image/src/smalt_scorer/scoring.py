@@ -9,24 +9,28 @@ from __future__ import annotations
 import asyncio
 import queue
 import signal
-import threading
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from smalt_scorer.answers import body_of
 from smalt_scorer.direct import BadRequest
-
-_LOOK_SECONDS = 0.5
 
 
 class Busy(Exception):
     """No turn came in time, or too many are waiting."""
 
 
+class TimedOut(Exception):
+    """run() did not come back in time."""
+
+
 class TookTooLong(BaseException):
-    """run() did not come back in time. Not an Exception: a script's own `except Exception` must not keep it."""
+    """Raised into a run() that is over its time. Not an Exception: a script's own `except Exception` must not keep it."""
 
 
 class ScriptError(Exception):
@@ -41,7 +45,7 @@ class Work:
     headers: Mapping[str, str]
     loop: asyncio.AbstractEventLoop
     started: asyncio.Event = field(default_factory=asyncio.Event)
-    done: asyncio.Future[tuple[Any, float]] = field(init=False)
+    done: asyncio.Future[tuple[bytes, float]] = field(init=False)
     is_given_up: bool = False
 
     def __post_init__(self) -> None:
@@ -63,12 +67,11 @@ class Scoring:
         self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._accepted = 0
         self._busy_since: float | None = None
-        self._stopping = threading.Event()
 
     # --- the event loop's side ---
 
-    async def score(self, raw: str, headers: Mapping[str, str]) -> tuple[Any, float]:
-        """The script's answer and its milliseconds. Busy, TookTooLong, ScriptError, BadRequest."""
+    async def score(self, raw: str, headers: Mapping[str, str]) -> tuple[bytes, float]:
+        """The script's answer as JSON and its milliseconds. Busy, TimedOut, ScriptError, BadRequest."""
         if self._accepted >= self.max_waiting:
             raise Busy
         self._accepted += 1
@@ -92,21 +95,13 @@ class Scoring:
 
     def stop(self) -> None:
         """Ends `work` when what is queued is done."""
-        self._stopping.set()
         self._queue.put(None)
 
     # --- the main thread's side ---
 
     def work(self, run: Callable[[str, Mapping[str, str]], Any]) -> None:
         """Until `stop`: one request after the other."""
-        signal.signal(signal.SIGALRM, _interrupt)
-        while True:
-            try:
-                work = self._queue.get(timeout=_LOOK_SECONDS)
-            except queue.Empty:
-                continue
-            if work is None:
-                return
+        while (work := self._queue.get()) is not None:
             if not work.is_given_up:
                 self._one(run, work)
 
@@ -115,20 +110,27 @@ class Scoring:
         self._busy_since = time.monotonic()
         began = time.perf_counter()
         try:
-            result = self._in_time(run, work)
-        except (TookTooLong, BadRequest) as error:
-            work.tell(lambda error=error: _fail(work, error))  # type: ignore[misc]
-        except Exception as error:
-            traceback.print_exc()
-            told = ScriptError(f"{type(error).__name__}: {error}")
-            work.tell(lambda: _fail(work, told))
+            # Put into JSON here: the next run() may change what this one gave back.
+            body = body_of(self._in_time(run, work))
+        except BadRequest as error:
+            work.tell(partial(_fail, work, error))
+        except TookTooLong as error:
+            print(f"run() was interrupted after {self.timeout_seconds} s, at:", file=sys.stderr)
+            traceback.print_exception(error)
+            # The event loop's futures know no BaseException of ours: the script's frames end here.
+            work.tell(partial(_fail, work, TimedOut()))
+        except BaseException as error:  # SystemExit too: sys.exit() in a run() ends that request, not the server
+            traceback.print_exception(error)
+            work.tell(partial(_fail, work, ScriptError(f"{type(error).__name__}: {error}")))
         else:
             milliseconds = (time.perf_counter() - began) * 1000
-            work.tell(lambda: _succeed(work, (result, milliseconds)))
+            work.tell(partial(_succeed, work, (body, milliseconds)))
         finally:
             self._busy_since = None
 
     def _in_time(self, run: Callable[[str, Mapping[str, str]], Any], work: Work) -> Any:
+        # Each time anew: a script may have set an alarm of its own.
+        signal.signal(signal.SIGALRM, _interrupt)
         signal.setitimer(signal.ITIMER_REAL, self.timeout_seconds)
         try:
             return run(work.raw, work.headers)
@@ -140,11 +142,11 @@ def _interrupt(signum: int, frame: object) -> None:
     raise TookTooLong
 
 
-def _succeed(work: Work, result: tuple[Any, float]) -> None:
+def _succeed(work: Work, result: tuple[bytes, float]) -> None:
     if not work.done.done():
         work.done.set_result(result)
 
 
-def _fail(work: Work, error: BaseException) -> None:
+def _fail(work: Work, error: Exception) -> None:
     if not work.done.done():
         work.done.set_exception(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import time
@@ -38,6 +39,7 @@ class Server:
 
     def start(self) -> None:
         """Returns when the port is listened on. OSError when it cannot be."""
+        self._take_signals()
         self._thread.start()
         deadline = time.monotonic() + START_SECONDS
         while not self._uvicorn.started:
@@ -47,13 +49,20 @@ class Server:
 
     def work(self, run: Callable[[str, Mapping[str, str]], Any]) -> None:
         """Scores until SIGTERM, then finishes what has come."""
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, self._on_signal)
+        self._take_signals()  # again: what init() has set would end the process without an answer
         self.application.is_ready = True
         self.application.scoring.work(run)
         self._thread.join(DRAIN_SECONDS)
 
+    def _take_signals(self) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, self._on_signal)
+
     def _on_signal(self, signum: int, frame: object) -> None:
+        if not self.application.is_ready:
+            # Nobody waits for an answer yet, and an exception could be kept by the init() that runs. In a pod this is
+            # process 1, which no signal ends by itself.
+            os._exit(0)
         if self._draining is None:
             self.application.is_stopping = True
             self._draining = threading.Thread(target=self._drain, name="drain", daemon=True)

@@ -8,21 +8,33 @@ from pathlib import Path
 from smalt_scorer.failures import Failure
 
 LOG = Path("/dev/termination-log")
-MOST_CHARACTERS = 1000
+MOST_BYTES = 4096  # what the kubelet keeps
+MOST_MESSAGE_BYTES = 1000
 
 
 def text_of(failure: Failure) -> str:
-    """Valid JSON of less than 4096 bytes, whatever the message is."""
-    message = str(failure)
-    if len(message) > MOST_CHARACTERS:
-        message = message[: MOST_CHARACTERS - 1] + "…"
-    made = json.dumps({"version": 1, "reason": failure.reason, "message": message}, ensure_ascii=False)
-    if len(made.encode(errors="replace")) > 4096:
-        return json.dumps({"version": 1, "reason": failure.reason, "message": message[:500]})
-    return made
+    """Valid JSON of at most 4096 bytes, whatever the message is; control characters take six bytes each in JSON."""
+    most = MOST_MESSAGE_BYTES
+    while True:
+        message = shorten(str(failure), most)
+        made = json.dumps({"version": 1, "reason": failure.reason, "message": message}, ensure_ascii=False)
+        if len(made.encode()) <= MOST_BYTES:
+            return made
+        most //= 2
+
+
+def shorten(text: str, most: int) -> str:
+    """At most so many bytes of UTF-8: the beginning and the end, because the cause is first and the next step last."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= most:
+        return raw.decode()
+    mark = "…"
+    tail = (most - len(mark.encode())) // 3
+    head = most - len(mark.encode()) - tail
+    return raw[:head].decode("utf-8", "ignore") + mark + raw[len(raw) - tail :].decode("utf-8", "ignore")
 
 
 def leave(failure: Failure, log: Path = LOG) -> None:
     """Writes the last words; on a laptop there is no such file, and the log has said it already."""
     if log.exists():
-        log.write_text(text_of(failure), errors="replace")
+        log.write_text(text_of(failure), encoding="utf-8")

@@ -1,0 +1,34 @@
+"""The scorer's metrics, by the names that dashboards use."""
+
+from __future__ import annotations
+
+from smalt_scorer.metrics import Metrics
+
+
+def test_every_family_is_there_before_the_first_request() -> None:
+    text = Metrics("churn", "3", "sha256:ab").text().decode()
+    for line in (
+        'smalt_scorer_requests_total{code="200"} 0.0',
+        'smalt_scorer_requests_total{code="503"} 0.0',
+        "smalt_scorer_request_duration_seconds_count 0.0",
+        "smalt_scorer_in_flight 0.0",
+        'smalt_scorer_model_info{digest="sha256:ab",model="churn",version="3"} 1.0',
+    ):
+        assert line in text.splitlines()
+
+
+def test_an_answer_is_counted_by_its_code_and_timed() -> None:
+    metrics = Metrics("churn", "3", "sha256:ab")
+    metrics.answered(200, 0.004)
+    metrics.answered(405, 0.3)
+    lines = metrics.text().decode().splitlines()
+    assert 'smalt_scorer_requests_total{code="200"} 1.0' in lines
+    assert 'smalt_scorer_requests_total{code="405"} 1.0' in lines
+    assert 'smalt_scorer_request_duration_seconds_bucket{le="0.005"} 1.0' in lines
+    assert "smalt_scorer_request_duration_seconds_sum 0.304" in lines
+
+
+def test_two_scorers_in_one_process_count_apart() -> None:
+    one, other = Metrics("a", "1", ""), Metrics("b", "1", "")
+    one.answered(200, 0.1)
+    assert 'smalt_scorer_requests_total{code="200"} 0.0' in other.text().decode().splitlines()
