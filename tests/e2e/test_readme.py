@@ -17,9 +17,7 @@ from support.readme import of_language
 
 PORT_FORWARD = re.compile(r"^(kubectl port-forward \S+ (\d+):\d+) &$", re.MULTILINE)
 # A reader needs a moment to type the next line; a script must wait for the port instead.
-WAIT_FOR_PORT = (
-    r"""\1 >/dev/null 2>&1 & for _ in $(seq 100); do (exec 3<>/dev/tcp/127.0.0.1/\2) 2>/dev/null && break; sleep 0.1; done"""
-)
+WAIT_FOR_PORT = r"""\1 >/dev/null 2>&1 & for _ in $(seq 100); do (exec 3<>/dev/tcp/127.0.0.1/\2) 2>/dev/null && break; sleep 0.1; done"""
 # These are run by other means: the demo is what made the cluster, the tests are this run.
 RUN_ELSEWHERE = {"make demo", "make test"}
 

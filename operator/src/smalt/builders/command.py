@@ -3,6 +3,7 @@
 A value never enters the shell's text: `${{parameters.C}}` becomes `"${SMALT_PARAMETERS_C}"` unquoted,
 `${SMALT_PARAMETERS_C}` inside double quotes and `'"${SMALT_PARAMETERS_C}"'` inside single quotes. Inside `$(…)`,
 backticks, `${…}`, `$'…'` and here-documents a placeholder is refused, since another parse awaits its value there.
+A comment stays as it is: its quotes open nothing, and its placeholders ask for nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from smalt.errors import InvalidCommand
 PLACEHOLDER = re.compile(r"\$\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\.([A-Za-z0-9_][-A-Za-z0-9_]*)\s*\}\}")
 _OPENING = "${{"
 _UNQUOTED, _SINGLE, _DOUBLE = "unquoted", "single", "double"
+# After these a word begins, and a '#' at the beginning of a word begins a comment.
+_BEFORE_WORDS = frozenset(" \t\n;|&()<>")
+_CONTINUED = "\\\n"
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,11 @@ class _Scan:
         if text == "\\" and self.state != _SINGLE:
             self._take(self.command[self.at : self.at + 2], self.at + 2)
             return
+        if text == "#" and self.state == _UNQUOTED and self._begins_word():
+            end = self.command.find("\n", self.at)
+            end = len(self.command) if end < 0 else end
+            self._take(self.command[self.at : end], end)
+            return
         if self.state != _SINGLE:
             self._refuse_before_nested()
         if text == "'" and self.state != _DOUBLE:
@@ -89,6 +98,10 @@ class _Scan:
         elif text == '"' and self.state != _SINGLE:
             self.state = _UNQUOTED if self.state == _DOUBLE else _DOUBLE
         self._take(text, self.at + 1)
+
+    def _begins_word(self) -> bool:
+        before = next((each for each in reversed(self.made) if each != _CONTINUED), "\n")
+        return before in _BEFORE_WORDS
 
     def _refuse_before_nested(self) -> None:
         """What is nested is not followed: with a placeholder anywhere after its beginning, the command is refused."""

@@ -37,10 +37,15 @@ def terminated(pod: Json, container: str) -> Json | None:
 
 
 def report(state: Json) -> Json:
-    """The JSON that our own programs leave as their last words; empty when there is none."""
+    """The JSON that our own programs leave as their last words; empty when there is none.
+
+    Anybody in the pod can write it: it may be nested too deeply to be read, and half a surrogate, which no status can
+    hold, becomes a question mark.
+    """
     try:
         found = json.loads(state.get("message") or "")
-    except ValueError:
+        found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -11,6 +11,9 @@ from smalt.api.training_run import MOST_METRICS, TrainingRunSpec
 from smalt.builders.training_job import CONTAINER
 from smalt.reconcilers import diagnosis
 
+# What the API's integers can hold.
+LARGEST = 2**63 - 1
+
 
 def facts(report: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
     """Metrics, digests, outputs and tracking, as far as the report has them in the form that the schema wants."""
@@ -27,7 +30,7 @@ def facts(report: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
     tracking = _section(report, "tracking")
     if isinstance(tracking.get("runId"), str) and tracking["runId"]:
         made["tracking"] = {"runId": tracking["runId"]}
-        if tracking.get("experimentId"):
+        if isinstance(tracking.get("experimentId"), str) and tracking["experimentId"]:
             made["tracking"]["url"] = f"/#/experiments/{tracking['experimentId']}/runs/{tracking['runId']}"
     digests = _digests(_section(report, "digests"), pod, spec)
     if digests:
@@ -43,19 +46,32 @@ def _section(report: Json, name: str) -> Json:
 def _metrics(found: object) -> dict[str, float]:
     if not isinstance(found, dict):
         return {}
-    finite = {
-        str(name): float(value)
-        for name, value in found.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
+    finite = {str(name): float(value) for name, value in found.items() if _is_finite(value)}
     return dict(sorted(finite.items())[:MOST_METRICS])
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False  # an integer beyond every float
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
+
+
+def non_finite(report: Json) -> list[str]:
+    """Names of metrics that were last logged as NaN or infinite."""
+    found = report.get("nonFinite")
+    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 def _is_artifact(found: object) -> bool:
     if not isinstance(found, dict):
         return False
     texts = all(isinstance(found.get(key), str) and len(found[key]) <= 2048 for key in ("uri", "digest"))
-    return texts and all(isinstance(found.get(key), int) and found[key] >= 0 for key in ("bytes", "files"))
+    return texts and all(_is_size(found.get(key)) for key in ("bytes", "files"))
 
 
 def _digests(found: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:

@@ -22,7 +22,7 @@ from smalt.errors import InvalidCommand
 from smalt.reconcilers import diagnosis
 from smalt.reconcilers.plan import NOTHING, Child, Plan
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
-from smalt.reconcilers.run_results import facts
+from smalt.reconcilers.run_results import facts, non_finite
 from smalt.reconcilers.world import EventsOf, Labelled, Live, LiveRead, Read, World, items
 from smalt.settings import Settings
 
@@ -328,7 +328,7 @@ def _success_message(job: Json, report: Json, told: Json) -> str:
     parts = [f"Job '{job['metadata']['name']}' succeeded"]
     if told.get("model"):
         parts.append(f"and registered Model '{told['model']}'")
-    odd = [str(name) for name in report.get("nonFinite") or []]
+    odd = non_finite(report)
     if odd:
         parts.append(f"(not finite, so not shown: {', '.join(odd)}, last logged as NaN or infinite)")
     return " ".join(parts)
