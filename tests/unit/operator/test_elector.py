@@ -86,3 +86,72 @@ async def test_a_leader_that_cannot_renew_in_time_ends_and_a_short_trouble_passe
     clock.now += elector.GIVE_UP_SECONDS + 1
     with pytest.raises(LeaseLost):
         await asyncio.wait_for(holding, 1)
+
+
+def spec_of(api: MemoryApi) -> dict[str, object]:
+    return dict(api.objects[("Lease", "smalt-system", "smalt")]["spec"])
+
+
+async def test_a_leader_renews_for_as_long_as_it_can_and_stays_the_same_leader() -> None:
+    api, clock = MemoryApi(), Clock()
+    first = candidate(api, "a", clock)
+    await first.acquire()
+    before = spec_of(api)
+    holding = asyncio.create_task(first.hold())
+    await asyncio.sleep(0.05)
+    holding.cancel()
+    after = spec_of(api)
+    assert api.writes.count("PUT Lease/smalt") > 2
+    assert str(after.pop("renewTime")) > str(before.pop("renewTime"))
+    assert after == before and after["holderIdentity"] == "a"
+
+
+async def test_a_standby_does_not_take_a_lease_that_is_renewed_while_it_looks() -> None:
+    api, clock = MemoryApi(), Clock()
+    first, second = candidate(api, "a", clock), candidate(api, "b", clock)
+    await first.acquire()
+    for _ in range(4):
+        assert await waits(second)
+        clock.now += LEASE_SECONDS - 1
+        await first._renew()
+    assert holder(api) == "a"
+
+
+async def test_of_two_that_see_it_free_one_leads() -> None:
+    api, clock = MemoryApi(), Clock()
+    candidates = [candidate(api, name, clock) for name in "ab"]
+    seen = asyncio.Barrier(2)
+    find = api.find
+
+    async def both_at_once(*asked: object) -> object:
+        found = await find(*asked)  # type: ignore[arg-type]
+        if not seen.broken:
+            await seen.wait()
+        return found
+
+    api.find = both_at_once  # type: ignore[assignment, method-assign]
+    racing = [asyncio.create_task(each.acquire()) for each in candidates]
+    done, pending = await asyncio.wait(racing, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+    await seen.abort()
+    assert (len(done), len(pending)) == (1, 1)
+    pending.pop().cancel()
+    assert holder(api) == "ab"[racing.index(done.pop())]
+
+
+async def test_every_new_leader_is_counted_and_an_api_server_that_is_down_only_delays() -> None:
+    api, clock = MemoryApi(), Clock()
+    api.is_down = True
+    first, second = candidate(api, "a", clock), candidate(api, "b", clock)
+    assert await waits(first)
+    api.is_down = False
+    await asyncio.wait_for(first.acquire(), 1)
+    assert spec_of(api)["leaseTransitions"] == 0
+    await first.release()
+    await asyncio.wait_for(second.acquire(), 1)
+    assert spec_of(api)["leaseTransitions"] == 1
+
+
+async def test_who_holds_nothing_gives_nothing_back() -> None:
+    api = MemoryApi()
+    await candidate(api, "a", Clock()).release()
+    assert api.writes == []

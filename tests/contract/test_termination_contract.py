@@ -1,0 +1,157 @@
+"""What the trainer leaves behind, however long or odd, is read by the operator; what the trainer reads, the operator writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smalt.api.kinds import TRAINING_RUN, WORKSPACE
+from smalt.api.references import Address, address
+from smalt.api.training_run import MOST_METRICS, TrainingRunSpec
+from smalt.api.workspace import InstanceType, WorkspaceSpec
+from smalt.builders.training_job import Attempt, contract
+from smalt.reconcilers import run_results
+from smalt.reconcilers.diagnosis import report
+from smalt_trainer.contract import Contract, parse_contract
+from smalt_trainer.termination import LIMIT, METRICS_LIMIT, Outcome, termination_message
+from support.resources import DIGEST, NAMESPACE, run
+
+Json = dict[str, Any]
+ARTIFACT = {"uri": "mlflow-artifacts:/1/a/artifacts/outputs/model", "digest": DIGEST, "bytes": 3, "files": 1}
+SPEC: Json = {
+    "command": "python train.py ${{inputs.rows}} '${{parameters.C}}' ${{outputs.model}}",
+    "inputs": {
+        "rows": {"type": "uriFile", "path": "configmap://rows/rows.csv", "digest": DIGEST},
+        "all": {"type": "uriFolder", "path": "pvc://data/2026/"},
+        "web": {"type": "uriFile", "path": "https://data.example/a.csv"},
+    },
+    "parameters": {"C": 0.5, "flag": True, "text": "ä\n$(x)"},
+    "outputs": {"model": {"type": "customModel"}, "log": {"type": "uriFile"}},
+    "environmentVariables": {"MODE": "$(x)"},
+    "environment": {"pip": ["lightgbm==4.5"], "image": "registry.example/train:1"},
+    "limits": {"timeout": "90s", "finalizing": "1h"},
+}
+PARSED = TrainingRunSpec.model_validate(run(**SPEC)["spec"])
+
+
+def left(outcome: Outcome) -> Json:
+    """The operator's reading of it, as the kubelet hands it on."""
+    return report({"message": termination_message(outcome).decode()})
+
+
+def outcome(**other: Any) -> Outcome:
+    digests = {
+        "code": DIGEST,
+        "data": dict.fromkeys(SPEC["inputs"], DIGEST),
+        "environment": DIGEST,
+        "parameters": DIGEST,
+    }
+    made = {
+        "exit_code": 0,
+        "metrics": {"auc": 0.9, "loss": float("nan")},
+        "non_finite": ["loss"],
+        "digests": digests,
+        "outputs": {"model": ARTIFACT},
+        "tracking": {"runId": "a", "experimentId": "1"},
+    }
+    return Outcome(**{**made, **other})
+
+
+def test_every_fact_of_a_good_run_arrives() -> None:
+    found = left(outcome())
+    facts = run_results.facts(found, None, PARSED)
+    assert facts["metrics"] == {"auc": 0.9}
+    assert facts["outputs"] == {"model": ARTIFACT}
+    assert facts["tracking"] == {"runId": "a", "url": "/#/experiments/1/runs/a"}
+    assert facts["digests"].keys() == {"run", "code", "data", "environment", "parameters"}
+    assert facts["digests"]["data"] == dict.fromkeys(SPEC["inputs"], DIGEST)
+    assert run_results.non_finite(found) == ["loss"]
+
+
+def test_the_cause_of_a_bad_run_arrives_in_its_words() -> None:
+    found = left(outcome(reason="ScriptFailed", message="KeyError: 'churned' in Spalte ä", exit_code=3))
+    assert (found["reason"], found["message"]) == ("ScriptFailed", "KeyError: 'churned' in Spalte ä")
+
+
+def test_both_sides_count_the_same_number_of_metrics() -> None:
+    assert METRICS_LIMIT == MOST_METRICS
+    many = outcome(metrics={f"m{number:03}": 1.0 for number in range(100)}, non_finite=[])
+    assert len(run_results.facts(left(many), None, PARSED)["metrics"]) == MOST_METRICS
+
+
+TEXTS = st.text(max_size=60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    message=st.text(max_size=3000) | st.just("😀" * 3000) | st.just("\ud800" * 2000) | st.just('\\"\n' * 2000),
+    metrics=st.dictionaries(TEXTS, st.floats(), max_size=60),
+    non_finite=st.lists(TEXTS, max_size=60),
+)
+def test_however_much_there_is_to_say_it_fits_and_its_cause_and_artifact_arrive(
+    message: str, metrics: dict[str, float], non_finite: list[str]
+) -> None:
+    bad = outcome(reason="ScriptFailed", message=message, metrics=metrics, non_finite=non_finite)
+    assert len(termination_message(bad)) <= LIMIT
+    found = left(bad)
+    assert found["reason"] == "ScriptFailed" and bool(found["message"]) is bool(message)
+    facts = run_results.facts(found, None, PARSED)
+    assert facts["outputs"] == {"model": ARTIFACT}
+    assert facts["digests"]["run"].startswith("sha256:")
+
+
+def written() -> Json:
+    it = run(**SPEC)
+    return contract(
+        Attempt(
+            run=address(TRAINING_RUN, it),
+            uid="uid",
+            number=2,
+            spec=PARSED,
+            workspace=Address(WORKSPACE, NAMESPACE, "lab"),
+            workspace_spec=WorkspaceSpec(),
+            instance=InstanceType(),
+            trainer_image="smalt/trainer",
+            pull_policy="IfNotPresent",
+        )
+    )
+
+
+EXPECTED = {
+    "namespace": NAMESPACE,
+    "name": "first",
+    "uid": "uid",
+    "attempt": 2,
+    "workspace": "lab",
+    "experiment": "trials",
+    "command": 'python train.py "${SMALT_INPUTS_rows}" \'\'"${SMALT_PARAMETERS_C}"\'\' "${SMALT_OUTPUTS_model}"',
+    "inline_code": {"train.py": "pass"},
+    "code_folder": None,
+    "variables": {"MODE": "$(x)"},
+    "parameters": {"C": 0.5, "flag": True, "text": "ä\n$(x)"},
+    "outputs": {"model": "customModel", "log": "uriFile"},
+    "environment": {"pip": ["lightgbm==4.5"]},
+    "image": "registry.example/train:1",
+    "timeout": 90.0,
+    "finalizing": 3600.0,
+}
+
+
+@pytest.mark.parametrize("field", EXPECTED)
+def test_a_field_of_the_contract_arrives_as_it_was_meant(field: str) -> None:
+    assert getattr(parse_contract(json.loads(json.dumps(written()))), field) == EXPECTED[field]
+
+
+def test_inputs_arrive_with_their_place_and_digest_and_no_field_is_forgotten_above() -> None:
+    read = parse_contract(written()).inputs
+    assert {name: (each.kind, each.mount, each.url, each.digest) for name, each in read.items()} == {
+        "rows": ("uriFile", "/smalt/mounts/rows/rows.csv", None, DIGEST),
+        "all": ("uriFolder", "/smalt/mounts/all/2026", None, None),
+        "web": ("uriFile", None, "https://data.example/a.csv", None),
+    }
+    assert {each.name for each in fields(Contract)} == EXPECTED.keys() | {"inputs"}
