@@ -45,6 +45,10 @@ def test_a_placeholder_becomes_a_reference_by_quote_state(command: str, expected
         ("x ${A:-${{inputs.train}}}", "${…}"),
         ("x $'${{inputs.train}}'", "$'…'"),
         ("cat <<END\n${{inputs.train}}\nEND", "here-document"),
+        ("echo $[ ${{parameters.C}} ]", "$[…]"),
+        ('echo "$[ ${{parameters.C}} ]"', "$[…]"),
+        ("(( ${{parameters.C}} > 1 )) && x", "((…))"),
+        ("[[ ${{parameters.C}} -gt 1 ]] && x", "[[…]]"),
     ],
 )
 def test_what_cannot_be_put_safely_is_refused_in_words(command: str, words: str) -> None:

@@ -66,7 +66,7 @@ def pod_of(it: Json, attempt: int = 1, **status: Any) -> Json:
 
 def test_a_finished_run_is_history() -> None:
     assert planned(finished_run()) == NOTHING
-    assert reconciler.reads(finished_run(), store_of()) == ()
+    assert reconciler.reads(finished_run(), store_of(), NOW) == ()
 
 
 def test_a_run_whose_experiment_is_ready_gets_its_job() -> None:
@@ -124,7 +124,7 @@ def test_what_stands_before_the_job_is_said(it: Json, world: list[Json], reason:
 def test_config_maps_are_read_live_and_the_job_follows_when_they_are_there() -> None:
     it = run(code={"configMap": "later"})
     read = Read(CONFIG_MAP, NAMESPACE, "later")
-    assert reconciler.reads(it, store_of(it)) == (read,)
+    assert reconciler.reads(it, store_of(it), NOW) == (read,)
     plan = planned(it, workspace(), experiment(), live={read: resource(CONFIG_MAP, "later")})
     assert [child.name for child in plan.apply] == ["first-1"]
 
@@ -139,7 +139,7 @@ REFUSED = {"reason": "FailedCreate", "message": 'violates PodSecurity "restricte
 def test_a_job_without_pods_tells_what_the_cluster_refuses(event: Json, reason: str, words: str) -> None:
     it = run()
     read = EventsOf(NAMESPACE, job(it)["metadata"]["uid"])
-    assert reconciler.reads(it, store_of(it, job(it))) == (read,)
+    assert reconciler.reads(it, store_of(it, job(it)), NOW) == (read,)
     plan = at_work(it, live={read: {"items": [event]}})
     assert said(plan.status)["reason"] == reason
     assert words in said(plan.status)["message"]
@@ -195,7 +195,7 @@ def test_success_writes_down_what_the_wrapper_reported() -> None:
 def succeeding(it: Json, *world: Json, there: list[Json] | None = None) -> Any:
     read = Labelled(MODEL, NAMESPACE, uid_selector(it["metadata"]["uid"]))
     done = [job(it, **completed()), pod_of(it, **ended(json.dumps(REPORT)))]
-    assert reconciler.reads(it, store_of(it, *done)) == (read,)
+    assert reconciler.reads(it, store_of(it, *done), NOW) == (read,)
     return planned(it, *world, experiment(), *done, live={read: {"items": there or []}})
 
 
@@ -278,3 +278,13 @@ def test_nobody_elses_job_is_taken_for_ours() -> None:
     it = run()
     stranger = job(it) | {"metadata": job(it)["metadata"] | owned_by(resource(MODEL, "first"))}
     assert [child.name for child in planned(it, workspace(), experiment(), stranger).apply] == ["first-1"]
+
+
+@pytest.mark.parametrize(("age", "asked", "again"), [(1, False, 4), (5, True, 5), (30, True, 30), (900, True, 60)])
+def test_a_job_without_pods_is_asked_after_a_while_and_ever_more_rarely(age: int, asked: bool, again: int) -> None:
+    it = run()
+    made = job(it) | {"metadata": job(it)["metadata"] | {"creationTimestamp": "2026-01-02T03:04:05Z"}}
+    now = NOW + timedelta(seconds=age)
+    store = store_of(it, workspace(), experiment(), made)
+    assert bool(reconciler.reads(it, store, now)) is asked
+    assert reconciler.plan(it, store, {}, now, SETTINGS).requeue_after == again

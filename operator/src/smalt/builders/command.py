@@ -2,7 +2,7 @@
 
 A value never enters the shell's text: `${{parameters.C}}` becomes `"${SMALT_PARAMETERS_C}"` unquoted,
 `${SMALT_PARAMETERS_C}` inside double quotes and `'"${SMALT_PARAMETERS_C}"'` inside single quotes. Inside `$(…)`,
-backticks, `${…}`, `$'…'` and here-documents a placeholder is refused, since another parse awaits its value there.
+backticks, `${…}`, `$'…'`, arithmetic and here-documents a placeholder is refused, since another parse awaits its value there.
 A comment stays as it is: its quotes open nothing, and its placeholders ask for nothing.
 """
 
@@ -106,8 +106,10 @@ class _Scan:
     def _refuse_before_nested(self) -> None:
         """What is nested is not followed: with a placeholder anywhere after its beginning, the command is refused."""
         nested = {"$(": "$(…)", "${": "${…}", "`": "backticks"}
+        # Where the image's shell is bash, arithmetic evaluates a value once more.
+        nested |= {"$[": "$[…]"}
         if self.state == _UNQUOTED:
-            nested |= {"$'": "$'…'", "<<": "a here-document"}
+            nested |= {"$'": "$'…'", "<<": "a here-document", "((": "((…))", "[[": "[[…]]"}
         for opening, words in nested.items():
             if not self.command.startswith(opening, self.at) or _OPENING not in self.command[self.at + 1 :]:
                 continue

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from smalt.api import conditions
-from smalt.api.kinds import EVENT, OURS, WATCHED, Kind
+from smalt.api.kinds import EVENT, OURS, WATCHED, Kind, kind_of
 from smalt.api.references import Address, address
 from smalt.api.schema import Json
 from smalt.engine.applier import Applier
@@ -29,7 +29,7 @@ from smalt.settings import Settings
 log = logging.getLogger(__name__)
 
 # A child that was just made is about to change the status again: one write then instead of two now.
-HOLD_SECONDS = 1.0
+HOLD_SECONDS = 2.0
 # Counts of runs may lag; a burst of them is one write.
 COUNTS_SECONDS = 5.0
 
@@ -147,8 +147,9 @@ class Loop:
         if resource is None or resource["metadata"].get("deletionTimestamp"):
             return None
         reconciler = RECONCILERS[key.kind]
-        live = {read: await self._read(read) for read in reconciler.reads(resource, self.store)}
-        plan = reconciler.plan(resource, self.store, live, datetime.now(UTC), self.settings)
+        now = datetime.now(UTC)
+        live = {read: await self._read(read) for read in reconciler.reads(resource, self.store, now)}
+        plan = reconciler.plan(resource, self.store, live, now, self.settings)
         try:
             made = await self._carry_out(resource, plan, live)
         except NameTaken as error:
@@ -176,7 +177,13 @@ class Loop:
     async def _carry_out(self, resource: Json, plan: Plan, live: Live) -> bool:
         made = False
         for child in plan.apply:
-            made |= await self.applier.ensure(resource, child, live)
+            if not await self.applier.ensure(resource, child, live):
+                continue
+            made = True
+            kind = kind_of(child.manifest["apiVersion"], child.manifest["kind"])
+            if kind in OURS:
+                # A Model that was just registered waits only for the status that comes with this very plan.
+                self._held[address(kind, child.manifest)] = self.clock() + HOLD_SECONDS
         return made
 
     def _instead(self, resource: Json, said: list[Json], plan: Plan) -> Plan:

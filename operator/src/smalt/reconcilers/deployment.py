@@ -26,7 +26,7 @@ EVENTS_SECONDS = 5.0
 PASSING = frozenset({"ModelUnavailable"})
 
 
-def reads(resource: Json, world: World) -> tuple[LiveRead, ...]:
+def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
     try:
         spec = parsed(DeploymentSpec, resource)
     except InvalidSpec:

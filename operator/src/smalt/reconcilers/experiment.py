@@ -15,7 +15,7 @@ from smalt.reconcilers.world import Live, LiveRead, World
 from smalt.settings import Settings
 
 
-def reads(resource: Json, world: World) -> tuple[LiveRead, ...]:
+def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
     return ()
 
 

@@ -16,7 +16,7 @@ from smalt.reconcilers.world import Live, LiveRead, World
 from smalt.settings import Settings
 
 
-def reads(resource: Json, world: World) -> tuple[LiveRead, ...]:
+def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
     return ()
 
 
@@ -29,7 +29,8 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
     said = conditions.ready("Registered", registered(resource))
     if "artifact" not in facts:
         said, facts = from_run(resource, spec, world)
-    return Plan(status=status(resource, said, now, **facts, usedBy=users(resource, spec, world)))
+    new = status(resource, said, now, **facts, usedBy=users(resource, spec, world))
+    return Plan(status=new, is_final="artifact" in facts)
 
 
 def registered(resource: Json) -> str:

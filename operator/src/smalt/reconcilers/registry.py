@@ -17,7 +17,7 @@ from smalt.settings import Settings
 class Reconciler(Protocol):
     """What every module of this package offers."""
 
-    def reads(self, resource: Json, world: World) -> tuple[LiveRead, ...]:
+    def reads(self, resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
         """What must be read live before planning."""
 
     def plan(self, resource: Json, world: World, live: Live, now: datetime, settings: Settings) -> Plan:

@@ -28,8 +28,10 @@ from smalt.settings import Settings
 
 # ConfigMaps are not watched; a run that waits for one asks this often.
 CONFIG_MAP_SECONDS = 5.0
-# A Job without pods is asked for its events, which say what the cluster refuses.
-EVENTS_SECONDS = 2.0
+# A Job that has been without pods for so long is asked for its events, which say what the cluster refuses; then ever
+# more rarely, since a namespace without room may hold a thousand such Jobs.
+EVENTS_SECONDS = 5.0
+MOST_EVENTS_SECONDS = 60.0
 # The Job's end may be seen before its pod's last words; after this long they are taken for lost.
 LAST_WORDS_SECONDS = 30.0
 
@@ -38,7 +40,7 @@ def is_finished(resource: Json) -> bool:
     return bool((resource.get("status") or {}).get("completionTime"))
 
 
-def reads(resource: Json, world: World) -> tuple[LiveRead, ...]:
+def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
     """Only what the present step needs: ConfigMaps before the Job, events of a Job without pods, Models before registering."""
     if is_finished(resource):
         return ()
@@ -54,7 +56,7 @@ def reads(resource: Json, world: World) -> tuple[LiveRead, ...]:
         )
     if ended(job) == "Complete":
         return (Labelled(MODEL, at.namespace, uid_selector(uid)),) if spec.register_ else ()
-    if not ended(job) and not world.owned(POD, job["metadata"]["uid"]):
+    if not ended(job) and not world.owned(POD, job["metadata"]["uid"]) and age_seconds(job, now) >= EVENTS_SECONDS:
         return (EventsOf(at.namespace, job["metadata"]["uid"]),)
     return ()
 
@@ -242,13 +244,13 @@ def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) 
         finding = diagnosis.refused(items(live.get(EventsOf(job["metadata"]["namespace"], job["metadata"]["uid"]))))
         words = finding or diagnosis.Finding("JobCreated", f"Job '{name}' is made; its pod is starting")
         said = conditions.waiting(words.reason, words.message)
-        return Plan(status=_status(resource, said, now, "Pending", **told), requeue_after=EVENTS_SECONDS)
+        return Plan(
+            status=_status(resource, said, now, "Pending", **told), requeue_after=next_look(age_seconds(job, now))
+        )
     pod = newest(pods)
     finding = diagnosis.unscheduled(pod) or diagnosis.blocked(pod, "environment.image")
     if finding:
-        message = (
-            f"{finding.message}; a change of the run applies {ANOTHER_NAME}" if finding.is_users else finding.message
-        )
+        message = f"{finding.message}; apply the change {ANOTHER_NAME}" if finding.is_users else finding.message
         said = (conditions.stalled if finding.is_users else conditions.waiting)(finding.reason, message)
         return Plan(status=_status(resource, said, now, "Pending", **told))
     if is_running(pod):
@@ -258,6 +260,16 @@ def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) 
         return Plan(status=_status(resource, said, now, "Running", **told))
     said = conditions.waiting("JobCreated", f"pod '{pod['metadata']['name']}' is starting")
     return Plan(status=_status(resource, said, now, "Pending", **told))
+
+
+def age_seconds(job: Json, now: datetime) -> float:
+    made = job["metadata"].get("creationTimestamp")
+    return (now - datetime.fromisoformat(made)).total_seconds() if made else MOST_EVENTS_SECONDS
+
+
+def next_look(age: float) -> float:
+    """In as many seconds as the Job is old, within bounds."""
+    return min(MOST_EVENTS_SECONDS, max(EVENTS_SECONDS, age)) if age >= EVENTS_SECONDS else EVENTS_SECONDS - age
 
 
 def is_running(pod: Json) -> bool:

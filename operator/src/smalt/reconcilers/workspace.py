@@ -21,7 +21,7 @@ COUNTED = ("pending", "running", "succeeded", "failed")
 REST_SECONDS = 60.0
 
 
-def reads(resource: Json, world: World) -> tuple[LiveRead, ...]:
+def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
     at = address(WORKSPACE, resource)
     return (Read(SECRET, at.namespace, tracking.child_name(at.name)),)
 
