@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +28,8 @@ AUDIT_SECONDS = 600.0
 # After a watch was lost, its list comes again event by event; one audit follows when it has calmed down.
 CALM_SECONDS = 5.0
 LOOK_SECONDS = 2.0
+# kopf lists everything once more when it starts, moments after we did.
+SETTLING_SECONDS = 60.0
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
@@ -78,6 +81,7 @@ class Watch:
         self._cluster, self._loop = cluster, loop
         self._namespace = loop.settings.namespace
         self._relisted = asyncio.Event()
+        self._primed_at = float("-inf")
         self._broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def wait_for_api(self) -> None:
@@ -105,6 +109,7 @@ class Watch:
         """Fills the cache before anybody decides by it. Objects that are gone are forgotten."""
         for kind in WATCHED:
             await self._list(kind)
+        self._primed_at = time.monotonic()
 
     async def _list(self, kind: Kind) -> None:
         selector = MANAGED_SELECTOR if kind in CHILDREN else ""
@@ -181,7 +186,7 @@ class Watch:
             self._loop.lose(kind, resource)
             return
         self._loop.absorb(kind, resource)
-        if type_ is None:
+        if type_ is None and time.monotonic() - self._primed_at > SETTLING_SECONDS:
             self._relisted.set()
 
 

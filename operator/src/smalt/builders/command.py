@@ -20,6 +20,8 @@ _UNQUOTED, _SINGLE, _DOUBLE = "unquoted", "single", "double"
 # After these a word begins, and a '#' at the beginning of a word begins a comment.
 _BEFORE_WORDS = frozenset(" \t\n;|&()<>")
 _CONTINUED = "\\\n"
+# Nothing in it means anything to a shell, wherever it stands.
+_PLAIN = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,10 @@ class _Scan:
         self._take(quoted[self.state], found.end())
 
     def _character(self) -> None:
+        plain = _PLAIN.match(self.command, self.at)
+        if plain:
+            self._take(plain[0], plain.end())
+            return
         text = self.command[self.at]
         if text == "\\" and self.state != _SINGLE:
             self._take(self.command[self.at : self.at + 2], self.at + 2)
