@@ -20,7 +20,7 @@ from smalt.errors import AlreadyExists, ApiError, Conflict, LeaseLost
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 15
-RENEW_SECONDS = 5.0
+RENEW_SECONDS = 5.5
 # A standby only reads, and a lease that was given back is to be seen soon.
 LOOK_SECONDS = 1.0
 # Before others may take over, with a margin for a slow clock.

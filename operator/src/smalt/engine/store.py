@@ -5,9 +5,10 @@ Objects are kept trimmed to what somebody reads, since with thousands of runs th
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from smalt.api.kinds import JOB, OURS, POD, TRAINING_RUN, WATCHED, Kind
 from smalt.api.references import Address, refers_to
@@ -16,6 +17,8 @@ from smalt.api.schema import Json
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # As large as the user's code; nobody reads it from the cache.
 HEAVY_ANNOTATIONS = frozenset({LAST_APPLIED, "smalt.dev/run", "smalt.dev/scoring"})
+# Words such as True, Complete or a name occur again and again.
+_SHORT = 64
 _POD_STATUS = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
 
 
@@ -137,7 +140,21 @@ def served(child: Json) -> list[Address]:
 
 
 def trimmed(kind: Kind, resource: Json) -> Json:
-    """The object without what nobody reads."""
+    """The object without what nobody reads, its field names shared with all other objects."""
+    kept: Json = _shared(_kept(kind, resource))
+    return kept
+
+
+def _shared(value: Any) -> Any:
+    """A parser makes every field's name anew for every document; a hundred of them weigh more than what they name."""
+    if isinstance(value, dict):
+        return {sys.intern(key): _shared(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_shared(each) for each in value]
+    return sys.intern(value) if isinstance(value, str) and len(value) < _SHORT else value
+
+
+def _kept(kind: Kind, resource: Json) -> Json:
     metadata = {key: value for key, value in resource["metadata"].items() if key != "managedFields"}
     annotations = metadata.get("annotations")
     if annotations:

@@ -1,1 +1,0 @@
-"""What we are measured against, written as its users would write it."""
