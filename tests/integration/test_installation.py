@@ -128,6 +128,9 @@ def test_every_right_is_used_and_none_is_missing(installed: ControlPlane, namesp
             wait = ["wait", "--for=condition=Ready", "--timeout=60s"]
             installed.kubectl("-n", namespace, *wait, "modeldeployment/breast-cancer")
             installed.kubectl("-n", namespace, "delete", "service", "breast-cancer")
+            installed.kubectl("-n", namespace, "delete", "modeldeployment", "breast-cancer")
+            unused = ["wait", "--for=jsonpath={.status.usedBy}=[]", "--timeout=30s", "workspace/quickstart"]
+            installed.kubectl("-n", namespace, *unused)
             installed.kubectl("-n", namespace, "delete", "-k", str(SAMPLE), "--wait=false", "--ignore-not-found")
         time.sleep(6)  # a renewal of the lease is wanted in the log too
     done, refused = audit(installed)

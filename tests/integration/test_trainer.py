@@ -153,7 +153,7 @@ def test_a_script_that_takes_too_long_is_ended_with_everything_it_started_and_ke
     )
     message = RunPod(tmp_path, mlflow, script, limits={"timeoutSeconds": 2, "finalizingSeconds": 30}).run()
     assert message["reason"] == "TimedOut"
-    assert "limits.timeout, 2 s" in message["message"]
+    assert "limits.timeout, 2s" in message["message"]
     assert message["metrics"] == {"loss": 2.0}
     child = int((tmp_path / "work/code/child.pid").read_text())
     wait_until(lambda: not _alive(child), "the end of the script's child")

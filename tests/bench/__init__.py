@@ -1,0 +1,1 @@
+"""Measurements against named peers, both in one run on one machine, since only ratios travel to another one."""
