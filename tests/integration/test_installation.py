@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import yaml
 from support.controlplane import CommandFailed, ControlPlane
 from support.operator_process import OperatorProcess
 from support.player import Player
-from support.specs import MODEL, WORKSPACE, changed
+from support.specs import MODEL, RUN, WORKSPACE, changed
 
 Json = dict[str, Any]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -128,16 +128,27 @@ def test_every_right_is_used_and_none_is_missing(installed: ControlPlane, namesp
             wait = ["wait", "--for=condition=Ready", "--timeout=60s"]
             installed.kubectl("-n", namespace, *wait, "modeldeployment/breast-cancer")
             installed.kubectl("-n", namespace, "delete", "service", "breast-cancer")
-            installed.kubectl("-n", namespace, "delete", "modeldeployment", "breast-cancer")
-            unused = ["wait", "--for=jsonpath={.status.usedBy}=[]", "--timeout=30s", "workspace/quickstart"]
-            installed.kubectl("-n", namespace, *unused)
-            installed.kubectl("-n", namespace, "delete", "-k", str(SAMPLE), "--wait=false", "--ignore-not-found")
-        time.sleep(6)  # a renewal of the lease is wanted in the log too
+        unplayed = changed(RUN, {"experiment": "breast-cancer"}, "unplayed")
+        installed.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(unplayed))
+        # A Job that gets no pod is asked for its events; meanwhile the lease is renewed.
+        until(lambda: ("list", "", "events") in audit(installed)[0])
+        until(lambda: ("update", "coordination.k8s.io", "leases") in audit(installed)[0])
+        installed.kubectl("-n", namespace, "delete", "modeldeployment", "breast-cancer")
+        unused = ["wait", "--for=condition=InUse=False", "--timeout=30s", "workspace/quickstart"]
+        installed.kubectl("-n", namespace, *unused)
+        installed.kubectl("-n", namespace, "delete", "-k", str(SAMPLE), "--wait=false", "--ignore-not-found")
     done, refused = audit(installed)
     assert refused == []
     granted = grants()
     assert done - granted == set(), "used without being granted by these rules"
     assert granted - done == set(RARE), "granted, and not used"
+
+
+def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
 
 
 def token_kubeconfig(plane: ControlPlane, folder: Path) -> Path:

@@ -85,7 +85,7 @@ async def _mean(lab: Lab, namespace: str, number: int, is_new: bool) -> float:
         await lab.load(TRAINING_RUN, namespace, [f"first-{number}"])
         program.wait(jobs.reach(1), "first Job")
         program.wait_until_idle()
-        before = _spent(lab, program)
+        resident, before = program.resident_mib, _spent(lab, program)
         latencies = await one_by_one(lab, TRAINING_RUN, namespace, OURS, wanted, run_spec())
         async with lab.api() as api:
             # Played to their end too: most reconciles of a run's life come after its Job.
@@ -95,7 +95,8 @@ async def _mean(lab: Lab, namespace: str, number: int, is_new: bool) -> float:
     mean = spent.seconds / spent.reconciles * 1000
     cpu = spent.cpu / len(wanted) * 1000
     print(
-        f"    {namespace}: {mean:.1f} ms a reconcile, {middle(latencies):.1f} ms to the Job, {cpu:.0f} ms CPU a run",
+        f"    {namespace}: {mean:.1f} ms a reconcile, {middle(latencies):.1f} ms to the Job, {cpu:.0f} ms CPU a run, "
+        f"{resident:.0f} MiB after the start",
         flush=True,
     )
     return mean
@@ -144,5 +145,7 @@ async def start(lab: Lab) -> list[Row]:
             with lab.ours(namespace) as program:
                 program.wait(jobs.reach(1), "first Job")
                 seconds.append(jobs.last - program.started)
-        print(f"    {seconds[-1]:.1f} s", flush=True)
+                program.wait_until_idle()
+                resident = program.resident_mib
+        print(f"    {seconds[-1]:.1f} s, {resident:.0f} MiB", flush=True)
     return [Row(f"start with {count} objects to the first Job", "s", "<= 30", seconds)]

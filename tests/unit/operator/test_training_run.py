@@ -288,3 +288,14 @@ def test_a_job_without_pods_is_asked_after_a_while_and_ever_more_rarely(age: int
     store = store_of(it, workspace(), experiment(), made)
     assert bool(reconciler.reads(it, store, now)) is asked
     assert reconciler.plan(it, store, {}, now, SETTINGS).requeue_after == again
+
+
+def test_a_version_deleted_before_it_was_written_down_is_still_not_given_again() -> None:
+    it = run(**REGISTERING)
+    read = Labelled(MODEL, NAMESPACE, uid_selector(it["metadata"]["uid"]))
+    store = store_of(
+        it, workspace(), experiment(), job(it, **completed()), pod_of(it, **ended(json.dumps(REPORT))), model(4)
+    )
+    assert store.remove(MODEL, model(4)) is not None
+    plan = reconciler.plan(it, store, {read: {"items": []}}, NOW, SETTINGS)
+    assert plan.status is not None and plan.status["model"] == "churn-5"

@@ -142,6 +142,8 @@ def test_it_names_the_deployments_that_need_it_and_sums_its_runs() -> None:
     counted = experiment(status={"runs": {"total": 3, "pending": 1, "running": 0, "succeeded": 2, "failed": 0}})
     status = planned(deployment(), counted).status
     assert status["usedBy"] == ["prod"]
+    assert said(status, "InUse")["status"] == "True" and "prod" in said(status, "InUse")["message"]
+    assert said(planned().status, "InUse")["status"] == "False"
     assert status["runs"] == {"pending": 1, "running": 0, "succeeded": 2, "failed": 0}
 
 

@@ -55,6 +55,15 @@ def unknown(reason: str, message: str) -> list[Json]:
     return [_condition("Ready", "Unknown", reason, message), _condition("Reconciling", "True", reason, message)]
 
 
+def in_use(users: list[str]) -> list[Json]:
+    """Information besides Ready: whether deletion would be refused. It can be waited for, which a list cannot."""
+    if users:
+        return [
+            _condition("InUse", "True", "Deployed", f"needed by Deployment {', '.join(users)}, so it cannot be deleted")
+        ]
+    return [_condition("InUse", "False", "NotDeployed", "no Deployment needs it")]
+
+
 def merged(new: list[Json], old: list[Json], generation: int, now: datetime) -> list[Json]:
     """The new conditions with their generation, keeping the transition time of those whose status has not changed."""
     before = {each["type"]: each for each in old}

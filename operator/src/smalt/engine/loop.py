@@ -29,7 +29,7 @@ from smalt.settings import Settings
 log = logging.getLogger(__name__)
 
 # A child that was just made is about to change the status again: one write then instead of two now.
-HOLD_SECONDS = 2.0
+HOLD_SECONDS = 3.0
 # Counts of runs may lag; a burst of them is one write.
 COUNTS_SECONDS = 5.0
 

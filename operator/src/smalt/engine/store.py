@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from smalt.api.kinds import JOB, OURS, POD, TRAINING_RUN, WATCHED, Kind
-from smalt.api.references import Address, refers_to
+from smalt.api.kinds import JOB, MODEL, OURS, POD, TRAINING_RUN, WATCHED, Kind
+from smalt.api.references import Address, known_as, refers_to
 from smalt.api.schema import Json
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -37,6 +37,8 @@ class Store:
         self._owned: dict[tuple[Kind, str], set[tuple[str, str]]] = defaultdict(set)
         self._labelled: dict[tuple[Kind, Address], set[tuple[str, str]]] = defaultdict(set)
         self._referrers: dict[tuple[Kind, Address], set[tuple[str, str]]] = defaultdict(set)
+        # Outlives the objects: a version that was given and deleted before it was written down stays given.
+        self._highest: dict[Address, int] = {}
 
     # --- what reconcilers ask (the World) ---
 
@@ -51,6 +53,9 @@ class Store:
 
     def referrers(self, kind: Kind, target: Address) -> list[Json]:
         return self._found(kind, self._referrers.get((kind, target)))
+
+    def highest_version(self, family: Address) -> int:
+        return self._highest.get(family, 0)
 
     def all(self, kind: Kind) -> list[Json]:
         """A snapshot, safe to walk from another thread."""
@@ -72,6 +77,8 @@ class Store:
         if before is not None:
             self._unindex(kind, key, before)
         self._objects[kind][key] = after
+        if kind is MODEL:
+            self._remember_version(after)
         for index, at in _indexed(kind, after):
             getattr(self, index)[(kind, at)].add(key)
         return Change(before, after)
@@ -85,6 +92,12 @@ class Store:
         self._unindex(kind, key, before)
         del self._objects[kind][key]
         return Change(before, None)
+
+    def _remember_version(self, model: Json) -> None:
+        version = model["spec"].get("version")
+        for family in known_as(MODEL, model)[1:]:
+            if isinstance(version, int):
+                self._highest[family] = max(version, self._highest.get(family, 0))
 
     def _unindex(self, kind: Kind, key: tuple[str, str], before: Json) -> None:
         for index, at in _indexed(kind, before):

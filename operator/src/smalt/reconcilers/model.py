@@ -29,7 +29,8 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
     said = conditions.ready("Registered", registered(resource))
     if "artifact" not in facts:
         said, facts = from_run(resource, spec, world)
-    new = status(resource, said, now, **facts, usedBy=users(resource, spec, world))
+    needed_by = users(resource, spec, world)
+    new = status(resource, said + conditions.in_use(needed_by), now, **facts, usedBy=needed_by)
     return Plan(status=new, is_final="artifact" in facts)
 
 

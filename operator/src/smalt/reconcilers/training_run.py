@@ -368,8 +368,7 @@ def _workspace_of(resource: Json, spec: TrainingRunSpec, world: World) -> Json |
 def next_version(namespace: str, model: str, workspace: Json | None, world: World) -> int:
     """One more than the highest version that exists or was ever given."""
     given = ((workspace or {}).get("status") or {}).get("modelVersions") or {}
-    there = [each["spec"].get("version", 0) for each in world.referrers(MODEL, Address(FAMILY, namespace, model))]
-    return 1 + int(max([given.get(model, 0), *there]))
+    return 1 + max(int(given.get(model, 0)), world.highest_version(Address(FAMILY, namespace, model)))
 
 
 def failed(resource: Json, spec: TrainingRunSpec, job: Json, world: World, now: datetime, settings: Settings) -> Plan:

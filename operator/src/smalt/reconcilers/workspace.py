@@ -6,7 +6,7 @@ from datetime import datetime
 
 from smalt.api import conditions
 from smalt.api.kinds import APPS_DEPLOYMENT, CLAIM, DEPLOYMENT, EXPERIMENT, MODEL, POD, SECRET, WORKSPACE
-from smalt.api.references import Address, address
+from smalt.api.references import FAMILY, Address, address
 from smalt.api.schema import Json
 from smalt.api.workspace import WorkspaceSpec
 from smalt.builders import tracking
@@ -33,21 +33,22 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
         return invalid(resource, error, now)
     at = address(WORKSPACE, resource)
     secret = live.get(Read(SECRET, at.namespace, tracking.child_name(at.name)))
+    users = sorted(each["metadata"]["name"] for each in world.referrers(DEPLOYMENT, at))
     new = status(
         resource,
-        said(at, world),
+        said(at, world) + conditions.in_use(users),
         now,
         trackingUri=tracking.tracking_uri(at),
         runs=counts(at, world),
         modelVersions=model_versions(at, resource, world) or None,
-        usedBy=sorted(each["metadata"]["name"] for each in world.referrers(DEPLOYMENT, at)),
+        usedBy=users,
     )
     return Plan(
         status=new,
         apply=children(at, spec, secret, settings),
         # Its UID belongs into the server's template, so the server follows as soon as the Secret exists.
         requeue_after=REST_SECONDS if secret else 0.0,
-        counts_only=only_counts_changed(resource, new, "runs"),
+        counts_only=only_counts_changed(resource, new, "runs", "modelVersions"),
     )
 
 
@@ -143,7 +144,6 @@ def model_versions(at: Address, resource: Json, world: World) -> dict[str, int]:
     """The highest version ever given: what was written down, and what exists now."""
     highest: dict[str, int] = dict((resource.get("status") or {}).get("modelVersions") or {})
     for model in world.referrers(MODEL, at):
-        name, version = model["spec"].get("name"), model["spec"].get("version")
-        if isinstance(name, str) and isinstance(version, int):
-            highest[name] = max(version, highest.get(name, 0))
+        name = str(model["spec"].get("name"))
+        highest[name] = max(world.highest_version(Address(FAMILY, at.namespace, name)), highest.get(name, 0))
     return dict(sorted(highest.items()))

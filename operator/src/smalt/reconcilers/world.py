@@ -26,6 +26,9 @@ class World(Protocol):
     def referrers(self, kind: Kind, target: Address) -> list[Json]:
         """Objects of that kind whose spec refers to the target."""
 
+    def highest_version(self, family: Address) -> int:
+        """The highest version of a model that was ever seen, whether it is still there or not; 0 when none was."""
+
 
 @dataclass(frozen=True)
 class Read:
