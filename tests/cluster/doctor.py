@@ -18,6 +18,7 @@ from cluster.programs import LEAST_GO, PACKAGES, folder_name
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_GIB = 12
+_LISTEN = "0A"
 
 
 def python_troubles() -> Iterator[str]:
@@ -57,16 +58,24 @@ def go_troubles(which: Callable[[str], str | None] = shutil.which) -> Iterator[s
 
 def port_troubles() -> Iterator[str]:
     """Ports that somebody else holds; our own cluster's do not count."""
-    ports = Ports()
+    ports, listening = Ports(), listening_ports()
     for name, number in (("etcd", ports.etcd), ("kube-apiserver", ports.api)):
         if Process(name, state()).pid():
             continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", number))
-            except OSError:
-                yield f"port {number} on 127.0.0.1, which {name} needs, is taken: `ss -ltnp sport = :{number}` says by whom"
+        if number in listening:
+            yield f"port {number} on 127.0.0.1, which {name} needs, is taken: `ss -ltnp sport = :{number}` says by whom"
+
+
+def listening_ports(tables: tuple[str, ...] = ("/proc/net/tcp", "/proc/net/tcp6")) -> set[int]:
+    """Ports that somebody listens on, as the kernel lists them; connections that are still closing do not count."""
+    found = set()
+    for table in tables:
+        path = Path(table)
+        for line in path.read_text().splitlines()[1:] if path.exists() else []:
+            words = line.split()
+            if words[3] == _LISTEN:
+                found.add(int(words[1].rpartition(":")[2], 16))
+    return found
 
 
 def network_troubles() -> Iterator[str]:

@@ -38,7 +38,10 @@ class Engine:
                 f"--data-root={cache() / 'docker'}",
                 f"--exec-root={self.folder / 'docker-exec'}",
                 f"--pidfile={self.folder / 'dockerd.pid'}",
-                "--bip=10.87.0.1/24",
+                # Builds use the host's network: no bridge and no rules that somebody would have to remove again.
+                "--bridge=none",
+                "--iptables=false",
+                "--ip6tables=false",
             ],
             environment={"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
         )
@@ -47,8 +50,6 @@ class Engine:
 
     def stop(self) -> None:
         self.process.stop()
-        if succeeds(["ip", "link", "show", "docker0"]) and not Path("/var/run/docker.sock").exists():
-            run(["ip", "link", "delete", "docker0"], check=False)
 
     def docker(self, *arguments: str | Path) -> list[str | Path]:
         return ["docker", "--host", f"unix://{self.socket}", *arguments]

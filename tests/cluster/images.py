@@ -55,8 +55,8 @@ def _stamp_file() -> Path:
     return cache() / "images" / f"stamp-{os.environ.get('CLUSTER') or 'local'}"
 
 
-def build(docker: Callable[..., list[str | Path]], base: str) -> dict[str, str]:
-    """Builds what has changed; the contents of each image by name."""
+def build(docker: Callable[..., list[str | Path]], base: str, network: str = "default") -> dict[str, str]:
+    """Builds what has changed; the contents of each image by name. `network` is what build steps reach registries by."""
     made = {}
     for name in PARTS:
         made[name] = contents(name, base)
@@ -68,7 +68,14 @@ def build(docker: Callable[..., list[str | Path]], base: str) -> dict[str, str]:
         with step(f"build {tag(name)}"):
             folder = PARTS[name][0]
             arguments = [word for key in _PASSED_ON if os.environ.get(key) for word in ("--build-arg", key)]
-            arguments += ["--build-arg", f"BASE_IMAGE={base}", "--label", f"smalt.contents={made[name]}"]
+            arguments += [
+                "--network",
+                network,
+                "--build-arg",
+                f"BASE_IMAGE={base}",
+                "--label",
+                f"smalt.contents={made[name]}",
+            ]
             run(
                 docker("build", "--file", f"{folder}/Dockerfile", "--tag", tag(name), *arguments, "."),
                 cwd=REPOSITORY,

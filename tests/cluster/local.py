@@ -115,7 +115,7 @@ class LocalCluster:
             raise SetUpFailed("the local cluster is not up: run `make up`")
         with locked():
             base = ensure_base(self.engine)
-            made = images.build(self.engine.docker, base)
+            made = images.build(self.engine.docker, base, network="host")
             images.hand_over(self.engine, self.node, [images.tag(name) for name in made])
             images.remember(made)
 

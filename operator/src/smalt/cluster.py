@@ -21,7 +21,8 @@ from smalt.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused, U
 MANAGER = "smalt"
 STATUS_MANAGER = "smalt-status"
 TIMEOUT_SECONDS = 30.0
-CHUNK = 500
+# Lists are held as a whole while they are parsed: small pages keep that small.
+CHUNK = 100
 _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
