@@ -60,12 +60,13 @@ class Plane:
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self.ports.api}"
+        return f"https://{self.node_ip}:{self.ports.api}"
 
     def start(self, controllers: Sequence[str] = ("*",), scheduler: bool = True) -> None:
         """Starts what does not run, and waits until the API server is ready. SetUpFailed with the log's end."""
         self._prepare()
         self.etcd.start(self._etcd())
+        self.etcd.wait(self._etcd_listens, 30)
         self.api.start(self._api())
         self.api.wait(self.is_ready, 90)
         self.controllers.start(self._controllers(controllers))
@@ -87,6 +88,10 @@ class Plane:
     def is_ready(self) -> bool:
         found = run(self._kubectl("get", "--raw", "/readyz"), check=False)
         return found.strip() == "ok"
+
+    def _etcd_listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.ports.etcd)) == 0
 
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
         """kubectl's output as cluster-admin. SetUpFailed with its words when it fails."""
@@ -145,11 +150,11 @@ class Plane:
         certificate, key = self.authority.issue("api", "/CN=kube-apiserver", names)
         kubelet_certificate, kubelet_key = self.authority.issue("api-kubelet", "/O=system:masters/CN=kube-apiserver")
         front_certificate, front_key = self.authority.issue("front-proxy", "/CN=front-proxy")
-        # Pods reach the API server on the node's address; with no node, nothing but loopback is listened on.
+        # Pods reach the API server on the node's address, which is a bridge's; nothing outside is listened on.
         return [
             program("kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{self.ports.etcd}",
-            f"--bind-address={'127.0.0.1' if self.node_ip == '127.0.0.1' else '0.0.0.0'}",
+            f"--bind-address={self.node_ip}",
             f"--advertise-address={self.node_ip}",
             f"--secure-port={self.ports.api}",
             "--endpoint-reconciler-type=none",

@@ -1,21 +1,17 @@
-"""The machine's own part: Debian packages, a bridge for the node's address, and what a dead cluster has left."""
+"""The machine's own part: Debian packages, cgroups, and the mounts that a dead cluster has left."""
 
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from pathlib import Path
 
-from cluster.controlplane import SERVICE_RANGE
+from cluster.paths import search_path
 from cluster.progress import SetUpFailed, step
-from cluster.shell import run, succeeds
+from cluster.shell import run
 
-BRIDGE = "smalt0"
-NODE_IP = "10.89.0.1"
-POD_BRIDGE = "smalt1"
-POD_RANGE = "10.88.0.0/16"
 CGROUP = "smalt-node"
+BUILD_CGROUP = "smalt-build"
 CNI_PLUGINS = Path("/usr/lib/cni")
 # Program to look for, and the Debian package that brings it.
 PACKAGES = {
@@ -61,46 +57,7 @@ def install_packages() -> None:
 
 
 def _which(program: str) -> str | None:
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-
-
-def network_up() -> None:
-    """An address for the node that is not loopback, and Services' packets kept on this machine."""
-    if not succeeds(["ip", "link", "show", BRIDGE]):
-        run(["ip", "link", "add", BRIDGE, "type", "bridge"])
-    if f"{NODE_IP}/24" not in run(["ip", "addr", "show", BRIDGE]):
-        run(["ip", "addr", "add", f"{NODE_IP}/24", "dev", BRIDGE])
-    run(["ip", "link", "set", BRIDGE, "up"])
-    run(["ip", "route", "replace", SERVICE_RANGE, "dev", BRIDGE])
-    # Before dockerd, which would otherwise set the policy of forwarding to DROP.
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-
-
-def services_answer() -> bool:
-    """kube-proxy has written its rules."""
-    return succeeds(["nft", "list", "table", "ip", "kube-proxy"])
-
-
-def network_down() -> None:
-    for link in (BRIDGE, POD_BRIDGE):
-        if succeeds(["ip", "link", "show", link]):
-            run(["ip", "link", "delete", link])
-    for family in ("ip", "ip6"):
-        if succeeds(["nft", "list", "table", family, "kube-proxy"]):
-            run(["nft", "delete", "table", family, "kube-proxy"])
-    _forget_masquerading()
-
-
-def _forget_masquerading() -> None:
-    """The CNI bridge plugin leaves a chain for each pod that it was not asked to remove."""
-    saved = run(["iptables-save", "-t", "nat"], check=False)
-    chains = {line.split()[0][1:] for line in saved.splitlines() if line.startswith(":CNI-")}
-    for line in saved.splitlines():
-        if line.startswith("-A POSTROUTING") and any(f"-j {chain}" in line for chain in chains) and "10.88." in line:
-            run(["iptables", "-t", "nat", "-D", *shlex.split(line)[1:]], check=False)
-    for chain in chains:
-        run(["iptables", "-t", "nat", "-F", chain], check=False)
-        run(["iptables", "-t", "nat", "-X", chain], check=False)
+    return shutil.which(program, path=search_path())
 
 
 def unmount_below(folder: Path) -> None:
@@ -111,24 +68,14 @@ def unmount_below(folder: Path) -> None:
         run(["umount", "--lazy", mount], check=False)
 
 
-def network_namespaces() -> list[str]:
-    """Those that CNI made for pods."""
-    folder = Path("/run/netns")
-    return sorted(path.name for path in folder.glob("cni-*")) if folder.exists() else []
-
-
-def remove_network_namespaces() -> None:
-    for name in network_namespaces():
-        run(["ip", "netns", "delete", name], check=False)
-
-
-def make_cgroups() -> None:
+def make_cgroups(root: Path = Path("/sys/fs/cgroup")) -> None:
     """The kubelet wants its tree to be there, in every hierarchy that the kernel has."""
-    root = Path("/sys/fs/cgroup")
     if (root / "cgroup.controllers").exists():
+        wanted = (root / "cgroup.controllers").read_text().split()
+        (root / "cgroup.subtree_control").write_text(" ".join(f"+{each}" for each in wanted))
         (root / CGROUP).mkdir(exist_ok=True)
         return
-    for hierarchy in {path.resolve() for path in root.iterdir() if path.is_dir()}:
+    for hierarchy in _hierarchies(root):
         tree = hierarchy / CGROUP
         tree.mkdir(exist_ok=True)
         for name in ("cpuset.cpus", "cpuset.mems"):
@@ -137,11 +84,13 @@ def make_cgroups() -> None:
                 (tree / name).write_text((hierarchy / name).read_text())
 
 
-def remove_cgroups() -> None:
-    """The kubelet's trees, once nothing runs in them; the deepest first."""
-    root = Path("/sys/fs/cgroup")
-    trees = [root / CGROUP, *root.glob(f"*/{CGROUP}")]
-    for tree in trees:
-        if tree.exists():
-            for folder, _, _ in os.walk(tree, topdown=False):
-                run(["rmdir", folder], check=False)
+def remove_cgroups(root: Path = Path("/sys/fs/cgroup")) -> None:
+    """The kubelet's trees and those of image builds, once nothing runs in them; the deepest first."""
+    for hierarchy in (root, *_hierarchies(root)):
+        for name in (CGROUP, BUILD_CGROUP):
+            for folder, _, _ in os.walk(hierarchy / name, topdown=False):
+                Path(folder).rmdir()
+
+
+def _hierarchies(root: Path) -> set[Path]:
+    return {path.resolve() for path in root.iterdir() if path.is_dir()}

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 
 from cluster.controlplane import Plane
-from cluster.host import CGROUP, CNI_PLUGINS, NODE_IP, POD_BRIDGE, POD_RANGE
-from cluster.processes import Process
+from cluster.host import CGROUP, CNI_PLUGINS
+from cluster.network import CNI_NETWORK, NODE_IP, POD_RANGE
+from cluster.processes import Process, below, end_all, naming
 from cluster.programs import program
 from cluster.shell import run, succeeds
 
 NODE = "smalt"
-DNS_IP = "10.89.0.1"
 PAUSE = "smalt/pause:1"
 
 
@@ -69,38 +67,19 @@ class Node:
         """The kubelet first, so that nothing is started again; then containers, and what they ran under."""
         self.kubelet.stop()
         self.proxy.stop()
-        for pid in self._shims():
-            self._end_tree(pid)
+        # Shims outlive containerd on purpose; our socket in their command lines tells them from any other's.
+        shims = naming(str(self.socket))
+        end_all([pid for shim in shims for pid in (*below(shim), shim)])
         self.containerd.stop()
 
-    def _shims(self) -> list[int]:
-        """The shims of our containers, recognised by our socket in their command lines."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    words = (entry / "cmdline").read_bytes().split(b"\0")
-                except OSError:
-                    continue  # it has ended while we looked
-                if b"containerd-shim" in words[0] and str(self.socket).encode() in words:
-                    found.append(int(entry.name))
-        return found
-
-    def _end_tree(self, pid: int) -> None:
-        for child in _children(pid):
-            _kill(child)
-        _kill(pid)
-
     def _write_cni(self) -> None:
-        """One bridge for pods, with hairpin so that a pod reaches itself through its Service."""
+        """A pair of interfaces for each pod: every packet is routed, so that Services' replies find their way back
+        without the kernel's bridge filter, which not every machine has. Masquerading is host.py's."""
         folder = self.folder / "cni"
         folder.mkdir(parents=True, exist_ok=True)
-        bridge = {
-            "type": "bridge",
-            "bridge": POD_BRIDGE,
-            "isGateway": True,
-            "ipMasq": True,
-            "hairpinMode": True,
+        pair = {
+            "type": "ptp",
+            "ipMasq": False,
             "ipam": {
                 "type": "host-local",
                 "dataDir": str(self.folder / "cni-leases"),
@@ -108,8 +87,7 @@ class Node:
                 "routes": [{"dst": "0.0.0.0/0"}],
             },
         }
-        ports = {"type": "portmap", "capabilities": {"portMappings": True}}
-        content = {"cniVersion": "0.4.0", "name": "smalt", "plugins": [bridge, ports]}
+        content = {"cniVersion": "0.4.0", "name": CNI_NETWORK, "plugins": [pair]}
         (folder / "10-smalt.conflist").write_text(json.dumps(content, indent=1))
 
     def _containerd_config(self) -> str:
@@ -155,13 +133,15 @@ oom_score = 0
             "tlsCertFile": str(certificate),
             "tlsPrivateKeyFile": str(key),
             "containerRuntimeEndpoint": f"unix://{self.socket}",
-            "clusterDNS": [DNS_IP],
+            "clusterDNS": [NODE_IP],
             "clusterDomain": "cluster.local",
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": f"/{CGROUP}",
             "cgroupsPerQOS": True,
             "failCgroupV1": False,
             "failSwapOn": False,
+            # kube-proxy's nftables need none of the kubelet's iptables chains, which nobody would remove.
+            "makeIPTablesUtilChains": False,
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "imageGCHighThresholdPercent": 99,
             "imageGCLowThresholdPercent": 98,
@@ -190,22 +170,3 @@ oom_score = 0
             "nftables": {"minSyncPeriod": "100ms", "syncPeriod": "30s"},
         }
 
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue  # it has ended while we looked
-            if parent == pid:
-                found += [int(entry.name), *_children(int(entry.name))]
-    return found
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return

@@ -20,3 +20,10 @@ def cache() -> Path:
 def state() -> Path:
     """The state of the one local cluster of this machine and user."""
     return cache() / "cluster"
+
+
+def search_path() -> str:
+    """PATH with the folders of administrators' programs, which `su` without a dash leaves out."""
+    given = os.environ.get("PATH", "")
+    missing = [folder for folder in ("/usr/sbin", "/sbin") if folder not in given.split(":")]
+    return ":".join([given, *missing])

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from cluster.paths import search_path
 from cluster.progress import SetUpFailed
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
@@ -44,7 +45,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, "PATH": search_path(), **(environment or {})},
                 start_new_session=True,
                 preexec_fn=_die_with_parent if self.die_with_parent else None,
             )
@@ -79,6 +80,46 @@ class Process:
             return self.log.read_text(errors="replace")[-3000:]
         except FileNotFoundError:
             return "(no log)"
+
+
+def end_all(pids: Sequence[int], seconds: float = 10) -> None:
+    """Kills, and waits until they are gone: what they held, such as a cgroup, is free only then."""
+    started = {pid: _start_time(pid) for pid in pids}
+    for pid in pids:
+        _end(pid, signal.SIGKILL)
+    deadline = time.monotonic() + seconds
+    while any(when and _start_time(pid) == when for pid, when in started.items()):
+        if time.monotonic() > deadline:
+            raise SetUpFailed(f"processes {list(pids)} do not end: look at them with `ps`, and try again")
+        time.sleep(0.02)
+
+
+def naming(word: str) -> list[int]:
+    """Processes with exactly this word in their command line: a path of ours names only what is ours."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue  # it has ended while we looked
+            if word.encode() in words:
+                found.append(int(entry.name))
+    return found
+
+
+def below(pid: int) -> list[int]:
+    """Children, and theirs."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # it has ended while we looked
+            if parent == pid:
+                found += [int(entry.name), *below(int(entry.name))]
+    return found
 
 
 def _end(pid: int, how: signal.Signals) -> None:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cluster.paths import search_path
 from cluster.progress import SetUpFailed
 
 
@@ -26,7 +27,7 @@ def run(
         finished = subprocess.run(
             words,
             cwd=cwd,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "PATH": search_path(), **(environment or {})},
             input=text,
             capture_output=True,
             text=True,
@@ -43,4 +44,5 @@ def run(
 
 
 def succeeds(command: Sequence[str | Path]) -> bool:
-    return subprocess.run([str(word) for word in command], capture_output=True).returncode == 0
+    environment = {**os.environ, "PATH": search_path()}
+    return subprocess.run([str(word) for word in command], capture_output=True, env=environment).returncode == 0

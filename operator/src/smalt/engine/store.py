@@ -19,6 +19,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 HEAVY_ANNOTATIONS = frozenset({LAST_APPLIED, "smalt.dev/run", "smalt.dev/scoring"})
 # Words such as True, Complete or a name occur again and again.
 _SHORT = 64
+_CONTAINER_STATUS = ("name", "image", "imageID", "state", "lastState", "restartCount", "ready")
 _POD_STATUS = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
 
 
@@ -167,6 +168,13 @@ def _shared(value: Any) -> Any:
     return sys.intern(value) if isinstance(value, str) and len(value) < _SHORT else value
 
 
+def _pod_part(name: str, part: Any) -> Any:
+    """Of a container, how it is; what it mounts and was given is in no status that anybody reads."""
+    if not name.endswith("ontainerStatuses"):
+        return part
+    return [{key: each[key] for key in _CONTAINER_STATUS if key in each} for each in part or []]
+
+
 def _kept(kind: Kind, resource: Json) -> Json:
     metadata = {key: value for key, value in resource["metadata"].items() if key != "managedFields"}
     annotations = metadata.get("annotations")
@@ -175,7 +183,10 @@ def _kept(kind: Kind, resource: Json) -> Json:
     made = {**resource, "metadata": metadata}
     if kind is POD:
         report = resource.get("status") or {}
-        return {"metadata": metadata, "status": {key: report[key] for key in _POD_STATUS if key in report}}
+        return {
+            "metadata": metadata,
+            "status": {key: _pod_part(key, report[key]) for key in _POD_STATUS if key in report},
+        }
     if kind is JOB:
         return {"metadata": metadata, "status": resource.get("status") or {}}
     if kind is TRAINING_RUN and (resource.get("status") or {}).get("completionTime"):
