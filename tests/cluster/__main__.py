@@ -86,6 +86,8 @@ def diagnose(only: str | None) -> int:
     troubles = list(doctor.python_troubles())
     if only is None and (os.environ.get("CLUSTER") or "local") == "local":
         troubles += doctor.cluster_troubles()
+        if not doctor.has_all_programs():
+            troubles += doctor.network_troubles()
     for trouble in troubles:
         print(f"- {trouble}", file=sys.stderr)
     return 1 if troubles else 0

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from pathlib import Path
 
-from cluster.controlplane import API_SERVICE, Plane
-from cluster.host import NODE_IP
+from cluster.controlplane import Plane
+from cluster.network import NODE_IP
 from cluster.processes import Process
 from cluster.programs import program
 
 VOLUME_NAMESPACE = "kube-system"
 STORAGE_CLASS = "local-path"
+_PROVISIONER_READY = b"Started provisioner controller"
 _COREFILE = """\
 .:53 {{
     bind {address}
@@ -42,10 +45,12 @@ class Addons:
         kubeconfig = self.plane.kubeconfig_for("coredns", "/O=system:masters/CN=coredns")
         corefile.write_text(_COREFILE.format(address=NODE_IP, kubeconfig=kubeconfig, resolver=_resolver()))
         self.dns.start([program("coredns", "coredns"), "-conf", corefile])
+        self.dns.wait(names_resolve, 30)
         self._storage_class()
         config, helper = self._volume_files()
         kubeconfig = self.plane.kubeconfig_for("volumes", "/O=system:masters/CN=local-path-provisioner")
-        self.volumes.start(
+        said_before = self.volumes.log.stat().st_size if self.volumes.log.exists() else 0
+        started = self.volumes.start(
             [
                 program("local-path-provisioner", "local-path-provisioner"),
                 "start",
@@ -59,6 +64,8 @@ class Addons:
             ],
             environment={"POD_NAMESPACE": VOLUME_NAMESPACE},
         )
+        if started:
+            self.volumes.wait(lambda: _PROVISIONER_READY in self.volumes.log.read_bytes()[said_before:], 60)
 
     def stop(self) -> None:
         self.volumes.stop()
@@ -79,7 +86,6 @@ class Addons:
             "ports": [{"name": "https", "port": self.plane.ports.api, "protocol": "TCP"}],
         }
         self.plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=json.dumps(slice_))
-        assert API_SERVICE.endswith(".1")
 
     def _storage_class(self) -> None:
         manifest = {
@@ -126,6 +132,21 @@ class Addons:
         }
         self.plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=json.dumps(manifest))
         return config, helper
+
+
+def names_resolve(name: str = "kubernetes.default.svc.cluster.local", server: str = NODE_IP) -> bool:
+    """Asks the cluster's DNS for a Service's address, as a pod would."""
+    question = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    query = struct.pack(">6H", 1, 0x0100, 1, 0, 0, 0) + question + struct.pack(">BHH", 0, 1, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(1)
+        try:
+            asking.sendto(query, (server, 53))
+            answer = asking.recv(4096)
+        except OSError:
+            return False  # nobody listens yet, which is what is being waited for
+    _, flags, _, answers, _, _ = struct.unpack(">6H", answer[:12])
+    return bool(flags & 0xF == 0 and answers > 0)
 
 
 def _resolver() -> str:

@@ -8,16 +8,30 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from cluster import owner
 from cluster.controlplane import Ports
-from cluster.paths import cache, state
+from cluster.node import KUBELET_PORT, PROXY_HEALTH_PORT, PROXY_METRICS_PORT
+from cluster.paths import cache, search_path, state
 from cluster.processes import Process
 from cluster.programs import LEAST_GO, PACKAGES, folder_name
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_GIB = 12
+_LISTEN = "0A"
+DEFAULT_SOURCE = "https://proxy.golang.org"
+# Of the programs, those that listen where another program may do so already.
+PORTS = (
+    ("etcd", Ports().etcd),
+    ("etcd", Ports().etcd_peer),
+    ("kube-apiserver", Ports().api),
+    ("kubelet", KUBELET_PORT),
+    ("kube-proxy", PROXY_HEALTH_PORT),
+    ("kube-proxy", PROXY_METRICS_PORT),
+)
 _LISTEN = "0A"
 
 
@@ -25,7 +39,7 @@ def python_troubles() -> Iterator[str]:
     if sys.version_info < LEAST_PYTHON:
         yield f"Python {sys.version.split()[0]} is too old: install Python 3.11 or later, and say PYTHON=python3.11"
     if subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True).returncode != 0:
-        yield "Python's venv module is missing: apt-get install python3-venv"
+        yield "Python's venv module is missing: `apt-get install python3-venv`, or say PYTHON= of a complete Python"
 
 
 def cluster_troubles() -> Iterator[str]:
@@ -36,7 +50,11 @@ def cluster_troubles() -> Iterator[str]:
     if os.geteuid() != 0:
         yield "CLUSTER=local needs root, since it starts a node: run as root, or use CLUSTER=kind with Docker"
     yield from go_troubles()
-    yield from port_troubles()
+    other = owner.trouble(state())
+    if other:
+        yield other
+    else:
+        yield from port_troubles()
     free = shutil.disk_usage(_existing(cache())).free / 2**30
     if free < LEAST_FREE_GIB:
         yield f"{cache()} has {free:.0f} GiB free, {LEAST_FREE_GIB} are needed: free some, or set SMALT_CACHE to another disk"
@@ -44,7 +62,7 @@ def cluster_troubles() -> Iterator[str]:
 
 def go_troubles(which: Callable[[str], str | None] = shutil.which) -> Iterator[str]:
     """Only when something has to be built."""
-    if all((cache() / "programs" / folder_name(name)).exists() for name in PACKAGES):
+    if has_all_programs():
         return
     go = which("go") or which("/usr/local/go/bin/go")
     if go is None:
@@ -58,12 +76,10 @@ def go_troubles(which: Callable[[str], str | None] = shutil.which) -> Iterator[s
 
 def port_troubles() -> Iterator[str]:
     """Ports that somebody else holds; our own cluster's do not count."""
-    ports, listening = Ports(), listening_ports()
-    for name, number in (("etcd", ports.etcd), ("kube-apiserver", ports.api)):
-        if Process(name, state()).pid():
-            continue
-        if number in listening:
-            yield f"port {number} on 127.0.0.1, which {name} needs, is taken: `ss -ltnp sport = :{number}` says by whom"
+    listening = listening_ports()
+    for name, number in PORTS:
+        if number in listening and not Process(name, state()).pid():
+            yield f"port {number}, which {name} needs, is taken: `ss -ltnp sport = :{number}` says by whom"
 
 
 def listening_ports(tables: tuple[str, ...] = ("/proc/net/tcp", "/proc/net/tcp6")) -> set[int]:
@@ -78,12 +94,34 @@ def listening_ports(tables: tuple[str, ...] = ("/proc/net/tcp", "/proc/net/tcp6"
     return found
 
 
-def network_troubles() -> Iterator[str]:
-    """Only asked for when something failed that needs the network."""
+def network_troubles(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Asked for when something has to be fetched, or failed that may have needed it."""
+    name, address = module_source(environment)
     try:
-        socket.getaddrinfo("pypi.org", 443)
-    except OSError:
-        yield "no name can be resolved: check the network and /etc/resolv.conf, and HTTPS_PROXY if there is a proxy"
+        socket.create_connection(address, timeout=5).close()
+    except OSError as error:
+        yield f"{name} {address[0]}:{address[1]} cannot be reached ({error}): check the network, HTTPS_PROXY and GOPROXY"
+
+
+def module_source(environment: Mapping[str, str]) -> tuple[str, tuple[str, int]]:
+    """Where Go modules come from, and through what: what it is called, and its host and port."""
+    sources = environment.get("GOPROXY") or _go_setting("GOPROXY") or DEFAULT_SOURCE
+    first = re.split(r"[,|]", sources)[0]
+    source = urlsplit(first if "://" in first else DEFAULT_SOURCE)
+    proxy = environment.get("HTTPS_PROXY") or environment.get("https_proxy")
+    if proxy and source.scheme == "https":
+        found = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        return "the proxy", (found.hostname or "", found.port or (443 if found.scheme == "https" else 80))
+    return "the Go module proxy", (source.hostname or "", source.port or (80 if source.scheme == "http" else 443))
+
+
+def _go_setting(name: str) -> str:
+    go = shutil.which("go", path=f"{search_path()}:/usr/local/go/bin")
+    return subprocess.run([go, "env", name], capture_output=True, text=True).stdout.strip() if go else ""
+
+
+def has_all_programs() -> bool:
+    return all((cache() / "programs" / folder_name(name)).exists() for name in PACKAGES)
 
 
 def _existing(path: Path) -> Path:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tarfile
 import tempfile
 from pathlib import Path
 
+from cluster.host import BUILD_CGROUP, unmount_below
 from cluster.paths import cache
-from cluster.processes import Process
+from cluster.processes import Process, below, end_all, naming
 from cluster.programs import program
 from cluster.progress import step
 from cluster.shell import run, succeeds
@@ -28,28 +28,48 @@ class Engine:
         self.folder = folder
         self.socket = folder / "docker.sock"
         self.process = Process("dockerd", folder)
+        self.exec_root = folder / "docker-exec"
+        self.layers = cache() / "docker"
 
     def start(self) -> None:
-        started = self.process.start(
+        if self.process.pid():
+            return
+        self.end_leftovers()
+        config = self.folder / "dockerd.json"
+        config.write_text("{}")
+        self.process.start(
             [
                 "dockerd",
+                # Not the machine's configuration, which is another engine's.
+                f"--config-file={config}",
                 f"--host=unix://{self.socket}",
                 # Images are worth keeping, a cluster is not: layers lie in the cache.
-                f"--data-root={cache() / 'docker'}",
-                f"--exec-root={self.folder / 'docker-exec'}",
+                f"--data-root={self.layers}",
+                f"--exec-root={self.exec_root}",
                 f"--pidfile={self.folder / 'dockerd.pid'}",
+                "--exec-opt=native.cgroupdriver=cgroupfs",
+                f"--cgroup-parent=/{BUILD_CGROUP}",
                 # Builds use the host's network: no bridge and no rules that somebody would have to remove again.
                 "--bridge=none",
                 "--iptables=false",
                 "--ip6tables=false",
-            ],
-            environment={"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
+            ]
         )
-        if started:
-            self.process.wait(lambda: succeeds(self.docker("version")), 60)
+        self.process.wait(lambda: succeeds(self.docker("version")), 60)
 
     def stop(self) -> None:
         self.process.stop()
+        self.end_leftovers()
+
+    def end_leftovers(self) -> None:
+        """dockerd's own containerd and the shims of builds, which a killed dockerd leaves running."""
+        managed = self.exec_root / "containerd"
+        shims = naming(str(managed / "containerd.sock"), "containerd-shim")
+        end_all([pid for shim in shims for pid in (*below(shim), shim)])
+        end_all(naming(str(managed / "containerd.toml"), "containerd"))
+        (self.folder / "dockerd.pid").unlink(missing_ok=True)
+        unmount_below(self.exec_root)
+        unmount_below(self.layers)
 
     def docker(self, *arguments: str | Path) -> list[str | Path]:
         return ["docker", "--host", f"unix://{self.socket}", *arguments]

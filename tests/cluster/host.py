@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from cluster.paths import search_path
+from cluster.processes import end_all
 from cluster.progress import SetUpFailed, step
 from cluster.shell import run
 
@@ -34,7 +35,7 @@ PACKAGES = {
 def install_packages() -> None:
     """What is missing, from the distribution. SetUpFailed when that is not Debian's, or there is no network."""
     missing = {package for program, package in PACKAGES.items() if not _which(program)}
-    if not (CNI_PLUGINS / "bridge").exists():
+    if not (CNI_PLUGINS / "ptp").exists():
         missing.add("containernetworking-plugins")
     if not missing:
         return
@@ -65,7 +66,14 @@ def unmount_below(folder: Path) -> None:
     mounts = [line.split()[1].replace("\\040", " ") for line in Path("/proc/mounts").read_text().splitlines()]
     ours = [mount for mount in mounts if mount == str(folder) or mount.startswith(f"{folder}/")]
     for mount in sorted(ours, key=len, reverse=True):
-        run(["umount", "--lazy", mount], check=False)
+        run(["umount", "--lazy", mount])
+
+
+def remove_log_links(folder: Path, links: Path = Path("/var/log/containers")) -> None:
+    """The kubelet's links to the logs of containers that were ours."""
+    for link in links.glob("*.log"):
+        if link.is_symlink() and str(link.readlink()).startswith(f"{folder}/"):
+            link.unlink()
 
 
 def make_cgroups(root: Path = Path("/sys/fs/cgroup")) -> None:
@@ -88,6 +96,8 @@ def remove_cgroups(root: Path = Path("/sys/fs/cgroup")) -> None:
     """The kubelet's trees and those of image builds, once nothing runs in them; the deepest first."""
     for hierarchy in (root, *_hierarchies(root)):
         for name in (CGROUP, BUILD_CGROUP):
+            # A container whose shim was killed has no parent of ours any more; its cgroup still says whose it is.
+            end_all([int(pid) for each in (hierarchy / name).rglob("cgroup.procs") for pid in each.read_text().split()])
             for folder, _, _ in os.walk(hierarchy / name, topdown=False):
                 Path(folder).rmdir()
 

@@ -8,18 +8,18 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cluster import host, images
-from cluster.addons import Addons
+from cluster import host, images, network, owner
+from cluster.addons import Addons, names_resolve
 from cluster.controlplane import Plane, Ports
 from cluster.engine import PAUSE, Engine, ensure_base, ensure_pause
 from cluster.node import Node
 from cluster.paths import REPOSITORY, cache, state
 from cluster.processes import Process
-from cluster.programs import folder
+from cluster.programs import folder, folder_name
 from cluster.progress import SetUpFailed, step
 
-# Kept by `down`: programs, base image and layers, which took minutes to make.
-_DATA = ("etcd", "containerd", "kubelet", "volumes", "cni-leases", "pod-logs", "audit.log", "docker-exec")
+# Of the state; programs, base image and layers, which took minutes to make, lie beside it.
+_KEPT = ("logs", "pids")
 
 
 class LocalCluster:
@@ -27,7 +27,7 @@ class LocalCluster:
 
     def __init__(self) -> None:
         self.folder = state()
-        self.plane = Plane(self.folder, Ports(), host.NODE_IP)
+        self.plane = Plane(self.folder, Ports(), network.NODE_IP)
         self.node = Node(self.plane)
         self.engine = Engine(self.folder)
 
@@ -48,12 +48,14 @@ class LocalCluster:
         ]
 
     def is_up(self) -> bool:
-        return all(each.pid() for each in self.processes()) and self.plane.is_ready() and self.node.is_ready()
+        running = all(each.pid() for each in self.processes())
+        return running and names_resolve() and self.plane.is_ready() and self.node.is_ready()
 
     def up(self) -> None:
         with locked():
             if self.is_up():
                 return
+            owner.claim(self.folder)
             host.install_packages()
             for name in ("kubernetes", "coredns", "local-path-provisioner", "pause"):
                 folder(name)
@@ -62,7 +64,7 @@ class LocalCluster:
             self._start()
 
     def _start(self) -> None:
-        host.network_up()
+        network.network_up()
         with step("control plane"):
             self.plane.start()
         with step("containerd and dockerd"):
@@ -75,28 +77,34 @@ class LocalCluster:
             host.make_cgroups()
             self.node.start()
             self.node.kubelet.wait(self.node.is_ready, 120)
-            self.node.proxy.wait(host.services_answer, 60)
+            self.node.proxy.wait(network.services_answer, 60)
         with step("DNS and volumes"):
             Addons(self.plane, f"docker.io/{base}").start()
 
     def down(self) -> None:
         with locked():
+            if owner.owner() is None and any(each.pid() for each in self.processes()):
+                owner.claim(self.folder)
             Addons(self.plane, "").stop()
             self.node.stop()
             self.plane.stop()
-            self.engine.stop()
             self._clear()
-            for name in _DATA:
-                path = self.folder / name
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            for path in self.folder.iterdir() if self.folder.exists() else ():
+                if path.name not in _KEPT:
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            host.remove_log_links(self.folder)
+            if owner.owner() == self.folder:
+                owner.release()
 
     def _clear(self) -> None:
-        """What processes that are gone have left on the machine. Nothing of ours may run."""
+        """What processes that are gone have left on the machine, if the machine was ours."""
         self.node.stop()
+        self.engine.stop()
         host.unmount_below(self.folder)
-        host.remove_network_namespaces()
-        host.remove_cgroups()
-        host.network_down()
+        host.unmount_below(cache() / "images")
+        if owner.owner() == self.folder:
+            host.remove_cgroups()
+            network.network_down()
         shutil.rmtree(self.folder / "cni-leases", ignore_errors=True)
 
     def status(self) -> str:
@@ -108,7 +116,9 @@ class LocalCluster:
         return "\n".join([*lines, f"logs lie in {self.folder / 'logs'}"])
 
     def environment(self) -> dict[str, str]:
-        return {"PATH": f"{folder('kubernetes')}:$PATH", "KUBECONFIG": str(self.plane.kubeconfig)}
+        # Named, not built: what is printed is for a shell to evaluate.
+        programs = cache() / "programs" / folder_name("kubernetes")
+        return {"PATH": f"{programs}:$PATH", "KUBECONFIG": str(self.plane.kubeconfig)}
 
     def images(self) -> None:
         if not self.node.containerd.pid() or not self.engine.process.pid():

@@ -13,6 +13,8 @@ from cluster.programs import program
 from cluster.shell import run, succeeds
 
 NODE = "smalt"
+KUBELET_PORT = 26250
+PROXY_HEALTH_PORT, PROXY_METRICS_PORT = 26256, 26249
 PAUSE = "smalt/pause:1"
 
 
@@ -68,13 +70,13 @@ class Node:
         self.kubelet.stop()
         self.proxy.stop()
         # Shims outlive containerd on purpose; our socket in their command lines tells them from any other's.
-        shims = naming(str(self.socket))
+        shims = naming(str(self.socket), "containerd-shim")
         end_all([pid for shim in shims for pid in (*below(shim), shim)])
         self.containerd.stop()
 
     def _write_cni(self) -> None:
         """A pair of interfaces for each pod: every packet is routed, so that Services' replies find their way back
-        without the kernel's bridge filter, which not every machine has. Masquerading is host.py's."""
+        without the kernel's bridge filter, which not every machine has. Masquerading is network.py's."""
         folder = self.folder / "cni"
         folder.mkdir(parents=True, exist_ok=True)
         pair = {
@@ -121,7 +123,7 @@ oom_score = 0
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "address": NODE_IP,
-            "port": 26250,
+            "port": KUBELET_PORT,
             "readOnlyPort": 0,
             "healthzPort": 0,
             "authentication": {
@@ -163,10 +165,9 @@ oom_score = 0
             "mode": "nftables",
             "clientConnection": {"kubeconfig": str(kubeconfig)},
             "clusterCIDR": POD_RANGE,
-            "healthzBindAddress": "127.0.0.1:26256",
-            "metricsBindAddress": "127.0.0.1:26249",
+            "healthzBindAddress": f"127.0.0.1:{PROXY_HEALTH_PORT}",
+            "metricsBindAddress": f"127.0.0.1:{PROXY_METRICS_PORT}",
             "bindAddress": NODE_IP,
             "conntrack": {"maxPerCore": 0},
             "nftables": {"minSyncPeriod": "100ms", "syncPeriod": "30s"},
         }
-

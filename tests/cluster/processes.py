@@ -94,8 +94,8 @@ def end_all(pids: Sequence[int], seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def naming(word: str) -> list[int]:
-    """Processes with exactly this word in their command line: a path of ours names only what is ours."""
+def naming(word: str, program: str) -> list[int]:
+    """Processes of a program with exactly this word in their command line: a path of ours names only what is ours."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -103,7 +103,7 @@ def naming(word: str) -> list[int]:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue  # it has ended while we looked
-            if word.encode() in words:
+            if program.encode() in words[0] and word.encode() in words:
                 found.append(int(entry.name))
     return found
 

@@ -56,25 +56,23 @@ def build(name: str, into: Path) -> None:
     modules = HERE / "programs" / name
     unfinished = into.with_name(f"{into.name}.{os.getpid()}")
     unfinished.mkdir(parents=True, exist_ok=True)
-    with step(f"build {name} (once; some minutes)"):
-        for package in PACKAGES[name]:
-            print(f"      {package}", flush=True)
-            target = unfinished / package.rpartition("/")[2]
-            environment = {
-                "CGO_ENABLED": "0",
-                "GOFLAGS": "-mod=readonly",
-                "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto"),
-            }
-            run(
-                [go, "build", "-trimpath", "-ldflags", FLAGS[name], "-o", target, package],
-                cwd=modules,
-                environment=environment,
-            )
+    environment = {
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-mod=readonly",
+        "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto"),
+    }
     try:
-        unfinished.rename(into)
-    except OSError:
-        # Another clone was faster; its build is the same.
-        shutil.rmtree(unfinished)
+        with step(f"build {name} (once; some minutes)"):
+            for package in PACKAGES[name]:
+                print(f"      {package}", flush=True)
+                target = unfinished / package.rpartition("/")[2]
+                command: list[str | Path] = [go, "build", "-trimpath", "-ldflags", FLAGS[name], "-o", target, package]
+                run(command, cwd=modules, environment=environment)
+        # Another clone may have been faster; its build is the same.
+        if not into.exists():
+            unfinished.rename(into)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def program(name: str, package: str = "kubernetes") -> Path:

@@ -68,6 +68,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 360.0
     settings.watching.chunk_size = CHUNK
+    # kopf keeps a task, and the last event, of every object for so long; at the start that is all objects at once.
+    settings.queueing.idle_timeout = 0.1
     for kind in CHILDREN:
         settings.watching.label_selectors[kind.group, kind.version, kind.plural] = MANAGED_SELECTOR
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)

@@ -30,11 +30,13 @@ async def history(lab: Lab) -> list[Row]:
         first = await _grow(lab, program, grown, names(many)[:few])
         second = await _grow(lab, program, grown, names(many)[few:])
     print(f"    {first:.0f} MiB with {few} runs, {second:.0f} MiB with {many}", flush=True)
+    # Both goals together: the second number above hides what the first one's burst left unused in the process.
+    allowed = round(130 + (many - few) * 30 / 1024)
     rows = [
         Row(f"resident memory, {few} finished runs", "MiB", "<= 130", [first]),
         Row(f"memory for each more, {few} to {many}", "kB", "<= 30", [(second - first) * 1024 / (many - few)]),
     ]
-    return rows + await _reconciles(lab, grown, many)
+    return rows + await _reconciles(lab, grown, many, f"<= {allowed}")
 
 
 async def _grow(lab: Lab, program: Program, namespace: str, runs: list[str]) -> float:
@@ -63,20 +65,26 @@ class Spent:
         return Spent(self.reconciles - before.reconciles, self.seconds - before.seconds, self.cpu - before.cpu)
 
 
-async def _reconciles(lab: Lab, grown: str, many: int) -> list[Row]:
+async def _reconciles(lab: Lab, grown: str, many: int, allowed: str) -> list[Row]:
     """By the operator's own histogram; the empty namespace is a fresh one each round."""
     full: list[float] = []
     empty: list[float] = []
+    resident: list[float] = []
     for number in range(1, ROUNDS + 1):
         with step(f"reconciles {number}: {RUNS} runs with none and with {many} finished"):
             fresh = lab.namespace("fresh")
             for namespace, into in ((fresh, empty), (grown, full)):
-                into.append(await _mean(lab, namespace, number, is_new=namespace == fresh))
-    return [Row(f"one reconcile: with {many} finished runs, with none", "ms", "<= 1.5", full, empty)]
+                mean, after_start = await _mean(lab, namespace, number, is_new=namespace == fresh)
+                into.append(mean)
+            resident.append(after_start)
+    return [
+        Row(f"memory after a restart, {many} finished runs", "MiB", allowed, resident),
+        Row(f"one reconcile: with {many} finished runs, with none", "ms", "<= 1.5", full, empty),
+    ]
 
 
-async def _mean(lab: Lab, namespace: str, number: int, is_new: bool) -> float:
-    """Milliseconds of one reconcile of a run."""
+async def _mean(lab: Lab, namespace: str, number: int, is_new: bool) -> tuple[float, float]:
+    """Milliseconds of one reconcile of a run, and the MiB that were resident after the start."""
     wanted = names(RUNS, f"more-{number}")
     with lab.ours(namespace) as program:
         if is_new:
@@ -99,7 +107,7 @@ async def _mean(lab: Lab, namespace: str, number: int, is_new: bool) -> float:
         f"{resident:.0f} MiB after the start",
         flush=True,
     )
-    return mean
+    return mean, resident
 
 
 def _spent(lab: Lab, program: Program) -> Spent:

@@ -1,0 +1,42 @@
+"""Whose the machine's bridges, tables and cgroups are: their names are the same for every cache folder.
+
+The record lies where a reboot clears it, as a reboot clears what it speaks of.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cluster.progress import SetUpFailed
+
+RECORD = Path("/run/smalt-cluster")
+
+
+def owner(record: Path = RECORD) -> Path | None:
+    """The state folder of the cluster that has the machine; none when there is none, or its folder is gone."""
+    try:
+        found = Path(record.read_text())
+    except FileNotFoundError:
+        return None
+    return found if found.exists() else None
+
+
+def trouble(folder: Path, record: Path = RECORD) -> str | None:
+    """What keeps a cluster of this folder from having the machine."""
+    found = owner(record)
+    if found is None or found == folder:
+        return None
+    return f"another cluster has this machine, that of {found}: `SMALT_CACHE={found.parent} make down` ends it"
+
+
+def claim(folder: Path, record: Path = RECORD) -> None:
+    """SetUpFailed when another cluster has the machine."""
+    problem = trouble(folder, record)
+    if problem:
+        raise SetUpFailed(problem)
+    folder.mkdir(parents=True, exist_ok=True)
+    record.write_text(str(folder))
+
+
+def release(record: Path = RECORD) -> None:
+    record.unlink(missing_ok=True)
