@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from smalt.api.kinds import DEPLOYMENT, EXPERIMENT, JOB, MODEL, TRAINING_RUN, WORKSPACE, Kind, kind_of
+from smalt.api.kinds import DEPLOYMENT, EXPERIMENT, JOB, MODEL, POD, TRAINING_RUN, WORKSPACE, Kind, kind_of
 from smalt.api.references import FAMILY, Address, address
 from smalt.engine.store import Change, trimmed
 from smalt.engine.waking import woken
@@ -17,6 +17,7 @@ from support.resources import (
     finished_run,
     job,
     model,
+    pod,
     ready,
     run,
     store_of,
@@ -157,3 +158,13 @@ def test_a_deleted_model_wakes_its_family_and_its_workspace() -> None:
 
 def test_every_kind_is_found_by_its_type() -> None:
     assert kind_of("apps/v1", "Deployment") is not kind_of("smalt.dev/v1alpha1", "Deployment")
+
+
+def test_jobs_and_pods_of_a_finished_run_are_let_go() -> None:
+    at_work, done = job(run()), finished_run()
+    witness = pod(at_work, labels={TRAINING_RUN.label: "first"})
+    store = store_of(run(), at_work, witness)
+    assert len(store.all(JOB)) == len(store.all(POD)) == 1
+    store.upsert(TRAINING_RUN, versioned(done, "2"))
+    assert store.all(JOB) == store.all(POD) == []
+    assert store.upsert(JOB, versioned(at_work, "3")) is None and store.all(JOB) == []

@@ -70,6 +70,9 @@ class Store:
 
     def upsert(self, kind: Kind, resource: Json) -> Change | None:
         """Takes the object in. None when the cache holds it already, or something newer."""
+        if self._is_history(kind, resource):
+            self.remove(kind, resource)
+            return None
         key = _key(resource)
         before = self._objects[kind].get(key)
         if before is not None and not _supersedes(resource, before):
@@ -80,6 +83,8 @@ class Store:
         self._objects[kind][key] = after
         if kind is MODEL:
             self._remember_version(after)
+        if kind is TRAINING_RUN and is_finished(after):
+            self._forget_witnesses(after)
         for index, at in _indexed(kind, after):
             getattr(self, index)[(kind, at)].add(key)
         return Change(before, after)
@@ -94,6 +99,19 @@ class Store:
         del self._objects[kind][key]
         return Change(before, None)
 
+    def _is_history(self, kind: Kind, resource: Json) -> bool:
+        """A Job or pod of a run that has been written down as done: nobody asks for it again, and there are the most of it."""
+        if kind not in (JOB, POD):
+            return False
+        runs = (self.get(at.kind, at.namespace, at.name) for at in served(resource) if at.kind is TRAINING_RUN)
+        return any(run is not None and is_finished(run) for run in runs)
+
+    def _forget_witnesses(self, run: Json) -> None:
+        for job in self.owned(JOB, run["metadata"]["uid"]):
+            for pod in self.owned(POD, job["metadata"]["uid"]):
+                self.remove(POD, pod)
+            self.remove(JOB, job)
+
     def _remember_version(self, model: Json) -> None:
         version = model["spec"].get("version")
         for family in known_as(MODEL, model)[1:]:
@@ -106,6 +124,10 @@ class Store:
             entries[(kind, at)].discard(key)
             if not entries[(kind, at)]:
                 del entries[(kind, at)]
+
+
+def is_finished(run: Json) -> bool:
+    return bool((run.get("status") or {}).get("completionTime"))
 
 
 def _key(resource: Json) -> tuple[str, str]:
@@ -189,7 +211,7 @@ def _kept(kind: Kind, resource: Json) -> Json:
         }
     if kind is JOB:
         return {"metadata": metadata, "status": resource.get("status") or {}}
-    if kind is TRAINING_RUN and (resource.get("status") or {}).get("completionTime"):
+    if kind is TRAINING_RUN and is_finished(resource):
         spec = resource.get("spec") or {}
         made["spec"] = {key: spec[key] for key in ("experiment", "parameters") if key in spec}
     return made

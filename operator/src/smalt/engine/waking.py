@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from smalt.api.kinds import EXPERIMENT, MODEL, OURS, TRAINING_RUN, WORKSPACE, Kind
 from smalt.api.references import FAMILY, Address, address, known_as, refers_to, seen_by_referred, seen_by_referrers
-from smalt.api.schema import Json
-from smalt.engine.store import Change, Store, served
+from smalt.engine.store import Change, Store, is_finished, served
 
 # Counting can wait a little, so that a burst of runs is counted once.
 COUNTING_SECONDS = 0.5
@@ -68,7 +67,7 @@ def _referrers(name: Address, store: Store) -> Iterator[Wake]:
     """Those who refer to the name; through experiments, a workspace's runs too."""
     for kind in OURS:
         for resource in store.referrers(kind, name):
-            if kind is TRAINING_RUN and is_history(resource):
+            if kind is TRAINING_RUN and is_finished(resource):
                 continue
             yield Wake(address(kind, resource))
             if name.kind is WORKSPACE and kind is EXPERIMENT:
@@ -81,7 +80,3 @@ def _referred(target: Address, store: Store, seconds: float) -> Iterator[Wake]:
             yield Wake(address(MODEL, model), seconds=seconds)
     elif store.get(target.kind, target.namespace, target.name):
         yield Wake(target, seconds=seconds)
-
-
-def is_history(run: Json) -> bool:
-    return bool((run.get("status") or {}).get("completionTime"))
