@@ -101,7 +101,10 @@ def hand_over(engine: Engine, node: Node, names: list[str]) -> None:
 
 def _is_there(engine: Engine, node: Node, name: str) -> bool:
     file = _handed_file(node, name)
-    return file.exists() and file.read_text() == engine.image_id(name)
+    if not file.exists() or file.read_text() != engine.image_id(name):
+        return False
+    # The kubelet removes images when the disk is full.
+    return bool(run(node.ctr("images", "ls", "--quiet", f"name==docker.io/{name}")).strip())
 
 
 def _handed_file(node: Node, name: str) -> Path:

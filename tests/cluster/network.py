@@ -51,18 +51,19 @@ def network_down() -> None:
     for family, table in (("ip", _TABLE), *_KUBE_PROXY_TABLES):
         if succeeds(["nft", "list", "table", family, table]):
             run(["nft", "delete", "table", family, table])
-    remove_pod_networks(CNI_RECORDS, NAMESPACES)
+    forget_pods()
 
 
-def remove_pod_networks(records: Path, namespaces: Path) -> None:
-    """Namespaces that CNI made for our pods: its records say which, for other clusters have some too."""
+def forget_pods(records: Path = CNI_RECORDS, namespaces: Path = NAMESPACES) -> None:
+    """CNI's records of our pods' networks, which lie among those of any other cluster, and namespaces they name."""
     for record in records.glob(f"{CNI_NETWORK}-*"):
         content = json.loads(record.read_text())
         if content.get("networkName") != CNI_NETWORK:
             continue
-        namespace = namespaces / Path(content["netns"]).name if content.get("netns") else None
-        if namespace and namespace.exists():
-            run(["ip", "netns", "delete", namespace.name])
+        # In the state folder, and gone with its mounts; a containerd too old for that has them where all have them.
+        namespace = Path(content.get("netns") or "").name
+        if namespace and (namespaces / namespace).exists():
+            run(["ip", "netns", "delete", namespace])
         for each in records.glob(f"*-{content['containerId']}-*"):
             each.unlink()
 

@@ -69,10 +69,10 @@ class Node:
         """The kubelet first, so that nothing is started again; then containers, and what they ran under."""
         self.kubelet.stop()
         self.proxy.stop()
-        # Shims outlive containerd on purpose; our socket in their command lines tells them from any other's.
+        # Before the shims, so that no pod is half made when they end; they outlive containerd on purpose.
+        self.containerd.stop()
         shims = naming(str(self.socket), "containerd-shim")
         end_all([pid for shim in shims for pid in (*below(shim), shim)])
-        self.containerd.stop()
 
     def _write_cni(self) -> None:
         """A pair of interfaces for each pod: every packet is routed, so that Services' replies find their way back
@@ -103,6 +103,7 @@ oom_score = 0
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "docker.io/{PAUSE}"
   restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
   disable_apparmor = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{CNI_PLUGINS}"
