@@ -22,7 +22,6 @@ from cluster.programs import LEAST_GO, PACKAGES, folder_name
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_GIB = 12
 _LISTEN = "0A"
-DEFAULT_SOURCE = "https://proxy.golang.org"
 # Of the programs, those that listen where another program may do so already.
 PORTS = (
     ("etcd", Ports().etcd),
@@ -96,18 +95,23 @@ def listening_ports(tables: tuple[str, ...] = ("/proc/net/tcp", "/proc/net/tcp6"
 
 def network_troubles(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
     """Asked for when something has to be fetched, or failed that may have needed it."""
-    name, address = module_source(environment)
+    source = module_source(environment)
+    if source is None:
+        return  # Go itself is missing, which is told elsewhere
+    name, address = source
     try:
         socket.create_connection(address, timeout=5).close()
     except OSError as error:
         yield f"{name} {address[0]}:{address[1]} cannot be reached ({error}): check the network, HTTPS_PROXY and GOPROXY"
 
 
-def module_source(environment: Mapping[str, str]) -> tuple[str, tuple[str, int]]:
-    """Where Go modules come from, and through what: what it is called, and its host and port."""
-    sources = environment.get("GOPROXY") or _go_setting("GOPROXY") or DEFAULT_SOURCE
-    first = re.split(r"[,|]", sources)[0]
-    source = urlsplit(first if "://" in first else DEFAULT_SOURCE)
+def module_source(environment: Mapping[str, str]) -> tuple[str, tuple[str, int]] | None:
+    """Where Go modules come from, and through what: what it is called, its host and port. None where nobody knows."""
+    sources = environment.get("GOPROXY") or _go_setting("GOPROXY")
+    first = next((each for each in re.split(r"[,|]", sources) if "://" in each), None)
+    if first is None:
+        return None
+    source = urlsplit(first)
     proxy = environment.get("HTTPS_PROXY") or environment.get("https_proxy")
     if proxy and source.scheme == "https":
         found = urlsplit(proxy if "://" in proxy else f"http://{proxy}")

@@ -16,7 +16,20 @@ FILE_PATTERN = r"^[A-Za-z0-9_][-A-Za-z0-9_.+]*(/[A-Za-z0-9_][-A-Za-z0-9_.+]*)*$"
 EnvironmentVariables = Annotated[
     dict[str, Annotated[str, Field(max_length=8192)]], keys("environmentVariables key", "OMP_NUM_THREADS", 64)
 ]
-Quantities = Annotated[dict[str, Quantity], Field(max_length=16)]
+_RESOURCE = "k in ['cpu', 'memory', 'ephemeral-storage'] || k.startsWith('hugepages-') || k.contains('/')"
+Quantities = Annotated[
+    dict[str, Quantity],
+    Field(
+        max_length=16,
+        json_schema_extra=rules(
+            rule(
+                f"self.all(k, {_RESOURCE})",
+                says=f'"\'" + self.filter(k, !({_RESOURCE}))[0] + "\' is no resource: write cpu, memory, ephemeral-storage '
+                'or one with its domain, such as nvidia.com/gpu"',
+            )
+        ),
+    ),
+]
 
 
 class Code(SmaltModel):
@@ -40,6 +53,7 @@ class Code(SmaltModel):
                 json_schema_extra=rules(
                     rule(
                         f"self.all(k, size(k) <= 255 && k.matches(r'{FILE_PATTERN}'))",
+                        "a name of an inline file is no path inside the code: write it relative, without '..', such as train.py",
                         says=f"\"inline file '\" + self.filter(k, size(k) > 255 || !k.matches(r'{FILE_PATTERN}'))[0] + "
                         "\"' is no path inside the code: write it relative, without '..', such as train.py or src/train.py\"",
                     ),
@@ -79,6 +93,17 @@ ONE_PACKAGE_SOURCE = rule(
 
 class Resources(SmaltModel):
     """What a container asks for and may use, as Kubernetes means it."""
+
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || "
+                "!isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k])) || "
+                "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
+                message="more is requested than the limit allows: raise limits or lower requests",
+            )
+        )
+    }
 
     requests: Quantities | None = None
     """What the node must have free, such as `{cpu: 500m, memory: 1Gi}`."""

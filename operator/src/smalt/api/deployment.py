@@ -41,6 +41,15 @@ class ModelReference(SmaltModel):
 class CodeConfiguration(SmaltModel):
     """The score script."""
 
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "!has(self.code.inline) || self.scoringScript in self.code.inline",
+                says='"scoringScript names \'" + self.scoringScript + "\', which is not among code.inline: add it there"',
+            )
+        )
+    }
+
     code: Code
     """Its files."""
     scoring_script: RelativePath
@@ -91,6 +100,18 @@ class DeploymentSpec(SmaltModel):
                 "!has(self.environment) || !has(self.environment.condaFile) || has(self.codeConfiguration)",
                 message="environment.condaFile is a path in codeConfiguration.code, which is absent: "
                 "add the code, or write the file's text into environment.conda",
+            ),
+            rule(
+                "!has(self.environment) || !has(self.environment.condaFile) || !has(self.codeConfiguration) || "
+                "!has(self.codeConfiguration.code.inline) || "
+                "self.environment.condaFile in self.codeConfiguration.code.inline",
+                says='"environment.condaFile names \'" + self.environment.condaFile + "\', which is not among '
+                "codeConfiguration.code.inline: add it there, or write the file's text into environment.conda\"",
+            ),
+            rule(
+                "!has(self.livenessProbe) || !has(self.livenessProbe.successThreshold) || "
+                "self.livenessProbe.successThreshold == 1",
+                message="livenessProbe.successThreshold can only be 1: leave it out, or set it for readinessProbe",
             ),
         )
     }

@@ -28,7 +28,8 @@ class SmaltModel(BaseModel):
 
 
 def rule(expression: str, message: str = "", *, says: str = "", field: str = "") -> Json:
-    """One CEL validation rule. `says` is an expression that gives the message where the value is to be named."""
+    """One CEL validation rule. `says` is an expression that gives the message where the value is to be named; the API
+    server falls back to `message` when that has a line break in it."""
     made: Json = {"rule": expression}
     if says:
         made["messageExpression"] = says
@@ -46,7 +47,7 @@ def rules(*each: Json) -> Any:
 
 def _text(pattern: str, words: str, most: int) -> Any:
     says = f'"\'" + self + "\' {words}"'
-    extra = rules(rule(f"self.matches(r'{pattern}')", says=says))
+    extra = rules(rule(f"self.matches(r'{pattern}')", f"this {words}", says=says))
     return Field(max_length=most, json_schema_extra=extra)
 
 
@@ -74,8 +75,9 @@ ObjectName = Annotated[
 Duration = Annotated[
     str,
     _text(
-        "^([0-9]{1,6}(ms|s|m|h)){1,4}$",
-        "is no duration: write a number with its unit, such as 500ms, 30s, 10m or 2h",
+        # In seconds it fits into 32 bits, as Kubernetes wants it.
+        "^([0-9]{1,5}(ms|s|m|h)){1,4}$",
+        "is no duration: write a number of at most 5 digits with its unit, such as 500ms, 30s, 10m or 2h",
         32,
     ),
 ]
@@ -99,8 +101,8 @@ Quantity = Annotated[
             "maxLength": 32,
             RULES: [
                 rule(
-                    "type(self) == int || isQuantity(self)",
-                    message="is no quantity: write a number with its unit, such as 500m, 2, 512Mi or 2Gi",
+                    "type(self) == int ? self >= 0 : (isQuantity(self) && !quantity(self).isLessThan(quantity('0')))",
+                    message="is no quantity: write a number, not negative, with its unit, such as 500m, 2, 512Mi or 2Gi",
                 )
             ],
         }
@@ -118,6 +120,7 @@ def keys(what: str, example: str, most: int) -> Any:
         ),
         rule(
             f"self.all(k, k.matches(r'{KEY_PATTERN}'))",
+            f"a {what} is no name: use letters, digits and _, at most 63, such as {example}",
             says=f"\"{what} '\" + self.filter(k, !k.matches(r'{KEY_PATTERN}'))[0] + \"' is no name: "
             f'use letters, digits and _, at most 63, such as {example}"',
         ),

@@ -19,7 +19,12 @@ Stage = Literal["None", "Staging", "Production", "Archived"]
 INPUT_PATH = (
     r"^(configmap://[a-z0-9]([-.a-z0-9]*[a-z0-9])?(/[-._A-Za-z0-9]+)?"
     r"|pvc://[a-z0-9]([-.a-z0-9]*[a-z0-9])?(/[-._A-Za-z0-9+ ]+)*/?"
-    r"|https://[^@ /]+/[^ ]*)$"
+    r"|https://[^@\s/]+/[^\s]*)$"
+)
+# As containers' runtimes read it: host and port, a path in lower case, a tag, a digest.
+IMAGE = (
+    r"^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,128})?$"
 )
 
 
@@ -36,7 +41,8 @@ class RunEnvironment(Packages):
                 max_length=512,
                 json_schema_extra=rules(
                     rule(
-                        "self.matches('^[A-Za-z0-9][-A-Za-z0-9._:/@]*$')",
+                        f"self.matches(r'{IMAGE}')",
+                        "this is no image: write it as registry.example/team/image:1.0",
                         says='"\'" + self + "\' is no image: write it as registry.example/team/image:1.0"',
                     )
                 ),
@@ -50,6 +56,20 @@ class RunEnvironment(Packages):
 class Input(SmaltModel):
     """Data for the run."""
 
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "self.type != 'uriFile' || !self.path.matches('^(configmap|pvc)://[^/]*/?$')",
+                says='"\'" + self.path + "\' is a whole folder: name the file in it, such as configmap://name/key or '
+                'pvc://claim/path, or write type: uriFolder"',
+            ),
+            rule(
+                "self.type != 'uriFolder' || !self.path.matches('^configmap://[^/]*/.')",
+                says='"\'" + self.path + "\' is a single file: write type: uriFile, or the ConfigMap without a key"',
+            ),
+        )
+    }
+
     type: Literal["uriFile", "uriFolder"]
     """uriFile: the placeholder is a file's path; uriFolder: a folder's."""
     path: Annotated[
@@ -59,6 +79,7 @@ class Input(SmaltModel):
             json_schema_extra=rules(
                 rule(
                     f"self.matches(r'{INPUT_PATH}') && !self.contains('/../') && !self.endsWith('/..')",
+                    "this is no place to read from: write configmap://name/key, pvc://claim/path or https://host/path",
                     says='"\'" + self + "\' is no place to read from: write configmap://name/key, pvc://claim/path or '
                     'https://host/path"',
                 )
@@ -126,6 +147,12 @@ _PARAMETER_RULES: Any = {
             says='"register.from names \'" + self.register.from + "\', which is a uriFile: a model is a folder, so write '
             'type: customModel for that output"',
         ),
+        rule(
+            "!has(self.environment) || !has(self.environment.condaFile) || !has(self.code.inline) || "
+            "self.environment.condaFile in self.code.inline",
+            says='"environment.condaFile names \'" + self.environment.condaFile + "\', which is not among code.inline: '
+            "add it there, or write the file's text into environment.conda\"",
+        ),
     ]
     + [
         rule(
@@ -157,7 +184,16 @@ class TrainingRunSpec(SmaltModel):
     """The Experiment of the same namespace."""
     code: Code
     """The files that the command works with."""
-    command: Annotated[str, Field(min_length=1, max_length=8192)]
+    command: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=8192,
+            json_schema_extra=rules(
+                rule(r"self.matches(r'[^\s]')", message="there is no command in it: write one, such as python train.py")
+            ),
+        ),
+    ]
     """A shell command, started in the code's folder. `${{inputs.x}}`, `${{outputs.y}}` and `${{parameters.z}}` become
     references to variables, never shell text."""
     environment: RunEnvironment | None = None

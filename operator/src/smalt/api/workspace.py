@@ -14,15 +14,19 @@ DEFAULT_SIZE = "10Gi"
 DEFAULT_INSTANCE_TYPE = "default"
 
 
+LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+LABEL_KEY = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+
+
 class Storage(SmaltModel):
     """The volume behind the tracking server: history, outputs, models."""
 
     model_config = {
         "json_schema_extra": rules(
             rule(
-                "!has(oldSelf.storageClassName) || (has(self.storageClassName) && self.storageClassName == oldSelf.storageClassName)",
-                message="storage.storageClassName cannot change once it is set, since a volume cannot move: "
-                "make a Workspace under another name",
+                "!has(self.size) || (type(self.size) == int ? self.size > 0 : "
+                "(!isQuantity(self.size) || quantity(self.size).isGreaterThan(quantity('0'))))",
+                message="storage.size must be more than nothing, such as 10Gi",
             )
         )
     }
@@ -45,7 +49,8 @@ class PackageIndex(SmaltModel):
             max_length=1024,
             json_schema_extra=rules(
                 rule(
-                    "self.matches('^https?://[^@/ ]+(/[^@ ]*)?$')",
+                    r"self.matches(r'^https?://[^@/\s]+(/[^@\s]*)?$')",
+                    "this is no address of a package index: write it with https:// and without credentials",
                     says='"\'" + self + "\' is no address of a package index: write it with https:// and without '
                     'credentials, such as https://packages.example/simple"',
                 )
@@ -65,6 +70,23 @@ class TrustBundle(SmaltModel):
 class Toleration(SmaltModel):
     """A taint that pods of this instance type bear, as Kubernetes means it."""
 
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "!has(self.operator) || self.operator != 'Exists' || !has(self.value)",
+                message="operator Exists takes no value: leave value out, or write operator: Equal",
+            ),
+            rule(
+                "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+                message="a toleration without a key bears every taint, which only operator: Exists can say: add key or operator",
+            ),
+            rule(
+                "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+                message="tolerationSeconds is for effect: NoExecute alone",
+            ),
+        )
+    }
+
     key: Annotated[str, Field(max_length=316)] | None = None
     """The taint's key; absent means all."""
     operator: Literal["Exists", "Equal"] | None = None
@@ -82,7 +104,22 @@ class InstanceType(SmaltModel):
 
     resources: Resources | None = None
     """What a pod of this type asks for and may use."""
-    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] | None = None
+    node_selector: (
+        Annotated[
+            dict[str, Annotated[str, Field(max_length=63)]],
+            Field(
+                max_length=16,
+                json_schema_extra=rules(
+                    rule(
+                        f"self.all(k, size(k) <= 317 && k.matches('{LABEL_KEY}') && self[k].matches('{LABEL_VALUE}'))",
+                        message="labels are letters, digits, '-', '_' and '.', their key with a domain or without, "
+                        "such as {accelerator: a100} or {node.kubernetes.io/instance-type: large}",
+                    )
+                ),
+            ),
+        ]
+        | None
+    ) = None
     """Labels that a node must have."""
     tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
     """Taints that a node may have."""
@@ -90,6 +127,17 @@ class InstanceType(SmaltModel):
 
 class WorkspaceSpec(SmaltModel):
     """What the workspace is to offer; every field may be absent."""
+
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "!has(oldSelf.storage) || !has(oldSelf.storage.storageClassName) || (has(self.storage) && "
+                "has(self.storage.storageClassName) && self.storage.storageClassName == oldSelf.storage.storageClassName)",
+                message="storage.storageClassName cannot change once it is set, since a volume cannot move: "
+                "make a Workspace under another name",
+            )
+        )
+    }
 
     storage: Storage | None = None
     """The volume behind the tracking server."""

@@ -214,9 +214,12 @@ class Loop:
         return None
 
     def _held_back(self, key: Address, plan: Plan) -> float:
+        assert plan.status is not None
         if plan.is_final:
             return 0.0
-        held = self._held.get(key, 0.0) - self.clock()
+        # What is ready has arrived: nothing is about to follow.
+        is_ready = conditions.find(plan.status, "Ready").get("status") == "True"
+        held = 0.0 if is_ready else self._held.get(key, 0.0) - self.clock()
         counted = self._counted.get(key, float("-inf")) + COUNTS_SECONDS - self.clock() if plan.counts_only else 0.0
         return max(held, counted, 0.0)
 
