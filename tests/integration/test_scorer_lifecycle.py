@@ -194,6 +194,32 @@ def test_code_of_a_config_map_and_variables_reach_the_script(started: list[Scori
     assert pod.request("GET", "/score?a=1").code == 200
 
 
+WRITING = """
+import pathlib
+
+def init():
+    pathlib.Path("seen").write_text("init")
+
+def run(raw_data):
+    pathlib.Path("folder").mkdir(exist_ok=True)
+    pathlib.Path("folder/x").write_text(pathlib.Path("seen").read_text())
+    return pathlib.Path("folder/x").read_text()
+"""
+
+
+@pytest.mark.parametrize("where", ["inline", "mounted"])
+def test_a_script_may_write_where_it_starts(started: list[ScoringPod], tmp_path: Path, where: str) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "score.py").write_text(WRITING)
+    changes = {"code": {"folder": str(code)}, "scoringScript": "score.py"} if where == "mounted" else {}
+    pod = start(started, tmp_path, WRITING, **changes)
+    pod.wait_ready()
+    assert pod.score({}).json == "init"
+    # A mount is read-only for the pod, which the folder of a test is not: so it is looked at afterwards.
+    assert [path.name for path in code.iterdir()] == ["score.py"]
+
+
 def test_packages_of_the_deployments_own_environment_are_used(started: list[ScoringPod], tmp_path: Path) -> None:
     own = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(own)], check=True)

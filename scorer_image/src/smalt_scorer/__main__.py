@@ -128,8 +128,12 @@ def run_of(contract: Contract, artifact: Path, work: Path) -> script.Run:
     if contract.scoring_script is None or contract.code is None:
         made: script.Run = direct.run_of(direct.load(artifact))
         return made
-    folder = contract.code.folder or script.lay_out(contract.code.inline, work / "code")
-    return script.load(folder, contract.scoring_script)
+    code = work / "code"  # the script starts there and may write there, which a mounted folder does not allow
+    if contract.code.folder:
+        script.lay_out_folder(contract.code.folder, code)
+    else:
+        script.lay_out(contract.code.inline, code)
+    return script.load(code, contract.scoring_script)
 
 
 def serve_folder(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +27,22 @@ def lay_out(inline: Mapping[str, str], into: Path) -> Path:
             )
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
+    return into
+
+
+def lay_out_folder(folder: Path, into: Path) -> Path:
+    """Copies a mounted folder's files to where the script may write; the kubelet's `..` entries are left out.
+
+    Links to files are followed, because that is what a mounted ConfigMap consists of.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith("..")]
+        for file in (Path(parent, name) for name in names if not name.startswith("..")):
+            target = into / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+            target.chmod(target.stat().st_mode | 0o200)  # what is mounted may be read-only, file by file
     return into
 
 

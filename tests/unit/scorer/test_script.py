@@ -80,6 +80,27 @@ def test_a_script_that_is_not_in_the_code_is_told_what_is(tmp_path: Path) -> Non
     assert caught.value.reason == "ScriptInvalid"
 
 
+def test_a_mounted_folder_is_copied_as_its_files_are_and_can_be_written(tmp_path: Path) -> None:
+    mounted, code = tmp_path / "mounted", tmp_path / "work/code"
+    (mounted / "..2026_01_02/helpers").mkdir(parents=True)
+    (mounted / "..data").symlink_to("..2026_01_02")
+    for name in ("score.py", "helpers/names.txt"):
+        (mounted / "..data" / name).write_text(name)
+        (mounted / "..data" / name).chmod(0o444)
+    (mounted / "score.py").symlink_to("..data/score.py")
+    (mounted / "sub").mkdir()
+    (mounted / "sub/names.txt").symlink_to("../..data/helpers/names.txt")
+    assert script.lay_out_folder(mounted, code) == code
+    files = {path.relative_to(code).as_posix(): path for path in code.rglob("*") if path.is_file()}
+    assert {name: path.read_text() for name, path in files.items()} == {
+        "score.py": "score.py",
+        "sub/names.txt": "helpers/names.txt",
+    }
+    assert not any(path.is_symlink() for path in code.rglob("*"))
+    script.lay_out_folder(mounted, code)  # a container that starts again finds what it laid out before
+    assert all(path.stat().st_mode & 0o200 for path in files.values())
+
+
 @pytest.mark.parametrize("name", ["../score.py", "/tmp/score.py", "a/../../score.py"])
 def test_a_file_outside_of_the_code_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(Failure, match="use a relative path") as caught:
