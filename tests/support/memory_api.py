@@ -65,6 +65,8 @@ class MemoryApi:
         present = self.objects.get(self._key(kind, resource))
         if present is None:
             raise NotFound("gone", 404)
+        if any(present["metadata"][key] != resource["metadata"][key] for key in ("uid", "resourceVersion")):
+            raise Conflict("changed since", 409)
         return self.put(kind, merged(present, {"status": difference}))
 
     def _write(self, verb: str, kind: Kind, manifest: Json) -> None:

@@ -21,6 +21,7 @@ from smalt.watch import Watch
 log = logging.getLogger("smalt")
 BEAT_SECONDS = 1.0
 RETRY_SECONDS = 2.0
+FRESH_SECONDS = 5.0
 
 
 def main() -> int:
@@ -80,8 +81,9 @@ async def _serve(settings: Settings, health: Health, metrics: Metrics, cluster: 
         if steps.done():
             steps.result()
     finally:
-        loop.stop()
         until_stopped.cancel()
+        # In this order: once the Lease is given back another replica may write.
+        await loop.finish()
         await elector.release()
         stop.set()
         steps.cancel()
@@ -115,10 +117,13 @@ async def _work(
         group.create_task(watch.audit())
         group.create_task(watch.stay())
         await elector.acquire()
+        group.create_task(elector.hold())
+        if watch.seconds_since_primed() > FRESH_SECONDS:
+            # Who has waited may have missed what the leader before wrote last, and would do it again.
+            await _prime(watch)
         metrics.leads(settings.lease_name, True)
         loop.lead()
         group.create_task(loop.work())
-        group.create_task(elector.hold())
 
 
 async def _prime(watch: Watch) -> None:

@@ -98,9 +98,10 @@ class Cluster:
         return await self.request("PATCH", path, manifest, query=query, content_type=_APPLY)
 
     async def patch_status(self, kind: Kind, resource: Json, difference: Json) -> Json:
-        """Merges into the status of this very object. Conflict when the name has gone to another one."""
+        """Merges into the status of the object as it was seen. Conflict when it has changed since, or is another one."""
         metadata = resource["metadata"]
-        body = {"metadata": {"uid": metadata["uid"]}, "status": difference}
+        seen = {key: metadata[key] for key in ("uid", "resourceVersion")}
+        body = {"metadata": seen, "status": difference}
         path = kind.path(metadata["namespace"], metadata["name"], "status")
         return await self.request("PATCH", path, body, query={"fieldManager": STATUS_MANAGER}, content_type=_MERGE)
 

@@ -16,8 +16,13 @@ from smalt.api.kinds import OURS, Kind
 from smalt.api.schema import Json
 
 QUEUE = "smalt"
-RESULTS = ("success", "requeue_after", "error")
+RESULTS = ("success", "requeue", "requeue_after", "error")
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+def controller(kind: Kind) -> str:
+    """The name that controller-runtime would give to the kind's controller."""
+    return kind.kind.lower()
 
 
 class Metrics:
@@ -34,6 +39,14 @@ class Metrics:
         )
         self._errors = self._counter(
             "controller_runtime_reconcile_errors_total", "Reconciles that failed", "controller"
+        )
+        self._terminal = self._counter(
+            "controller_runtime_terminal_reconcile_errors_total",
+            "Reconciles that failed and are not tried again: none, since every failure is",
+            "controller",
+        )
+        self._panics = self._counter(
+            "controller_runtime_reconcile_panics_total", "Reconciles that met a defect of the operator", "controller"
         )
         self._times = self._histogram("controller_runtime_reconcile_time_seconds", "Time of a reconcile", "controller")
         self._active = self._gauge("controller_runtime_active_workers", "Workers at work", "controller")
@@ -56,13 +69,12 @@ class Metrics:
         )
         self._leading = self._gauge("leader_election_master_status", "1 while this replica leads", "name")
         for kind in OURS:
-            self._errors.labels(kind.plural)
-            self._times.labels(kind.plural)
-            self._active.labels(kind.plural)
+            for family in (self._errors, self._terminal, self._panics, self._times, self._active):
+                family.labels(controller(kind))
             for result in RESULTS:
-                self._reconciles.labels(kind.plural, result)
-        for family in (self._depth, self._adds, self._retries, self._waits, self._works):
-            family.labels(QUEUE)
+                self._reconciles.labels(controller(kind), result)
+        for queued in (self._depth, self._adds, self._retries, self._waits, self._works):
+            queued.labels(QUEUE)
 
     def _counter(self, name: str, words: str, *labels: str) -> Counter:
         return Counter(name, words, labels, registry=self.registry)
@@ -77,21 +89,24 @@ class Metrics:
 
     def workers(self, count: int) -> None:
         for kind in OURS:
-            self._most.labels(kind.plural).set(count)
+            self._most.labels(controller(kind)).set(count)
 
     def began(self, kind: Kind) -> float:
-        self._active.labels(kind.plural).inc()
+        self._active.labels(controller(kind)).inc()
         return time.perf_counter()
 
     def ended(self, kind: Kind, began: float, result: str) -> None:
         """`result` is one of RESULTS."""
         seconds = time.perf_counter() - began
-        self._active.labels(kind.plural).dec()
-        self._times.labels(kind.plural).observe(seconds)
+        self._active.labels(controller(kind)).dec()
+        self._times.labels(controller(kind)).observe(seconds)
         self._works.labels(QUEUE).observe(seconds)
-        self._reconciles.labels(kind.plural, result).inc()
+        self._reconciles.labels(controller(kind), result).inc()
         if result == "error":
-            self._errors.labels(kind.plural).inc()
+            self._errors.labels(controller(kind)).inc()
+
+    def panicked(self, kind: Kind) -> None:
+        self._panics.labels(controller(kind)).inc()
 
     # --- the queue (engine.queue.QueueObserver) ---
 

@@ -25,10 +25,13 @@ from smalt.errors import ApiError, NotFound, WatchLost
 log = logging.getLogger(__name__)
 
 AUDIT_SECONDS = 600.0
+# After an audit that could not be finished.
+AGAIN_SECONDS = 15.0
 # After a watch was lost, its list comes again event by event; one audit follows when it has calmed down.
 CALM_SECONDS = 5.0
 LOOK_SECONDS = 2.0
-# kopf lists everything once more when it starts, moments after we did.
+# kopf lists everything once more when it starts, moments after we did: what was deleted between the two lists is told
+# by neither, so that one audit follows.
 SETTLING_SECONDS = 60.0
 
 
@@ -83,7 +86,9 @@ class Watch:
         self._cluster, self._loop = cluster, loop
         self._namespace = loop.settings.namespace
         self._relisted = asyncio.Event()
-        self._primed_at = float("-inf")
+        self._started_at, self._primed_at = float("inf"), float("-inf")
+        # UIDs whose deletion was told while a list was being read: its later pages are as old as its first.
+        self._lost: set[str] | None = None
         self._broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def wait_for_api(self) -> None:
@@ -112,8 +117,20 @@ class Watch:
         for kind in WATCHED:
             await self._list(kind)
         self._primed_at = time.monotonic()
+        self._started_at = min(self._started_at, self._primed_at)
+
+    def seconds_since_primed(self) -> float:
+        return time.monotonic() - self._primed_at
 
     async def _list(self, kind: Kind) -> None:
+        lost: set[str] = set()
+        self._lost = lost
+        try:
+            await self._absorb_pages(kind, lost)
+        finally:
+            self._lost = None
+
+    async def _absorb_pages(self, kind: Kind, lost: set[str]) -> None:
         selector = MANAGED_SELECTOR if kind in CHILDREN else ""
         before = {_uid(each): each for each in self._loop.store.all(kind)}
         taken_at = ""
@@ -121,25 +138,29 @@ class Watch:
             taken_at = taken_at or str(page["metadata"].get("resourceVersion", ""))
             for resource in page.get("items") or []:
                 before.pop(_uid(resource), None)
-                self._loop.absorb(kind, resource)
+                if _uid(resource) not in lost:
+                    self._loop.absorb(kind, resource)
         for gone in before.values():
             # What came after the list was taken is not in it either.
             if not is_newer(str(gone["metadata"].get("resourceVersion", "")), taken_at):
                 self._loop.lose(kind, gone)
 
     async def audit(self) -> None:
-        """For ever: looks for what events have missed, every ten minutes and after a watch was lost."""
+        """For ever: looks for what events have missed, once after the start, every ten minutes, after a watch was lost."""
+        wait = SETTLING_SECONDS
         while True:
             try:
-                await asyncio.wait_for(self._relisted.wait(), AUDIT_SECONDS)
+                await asyncio.wait_for(self._relisted.wait(), wait)
                 await asyncio.sleep(CALM_SECONDS)
             except TimeoutError:
-                log.debug("ten minutes are over")
+                log.debug("time for an audit")
             self._relisted.clear()
             try:
                 await self.prime()
+                wait = AUDIT_SECONDS
             except ApiError as error:
                 log.warning("the audit could not be finished and comes again: %s", error)
+                wait = AGAIN_SECONDS
 
     async def stay(self) -> None:
         """For ever. WatchLost when one of kopf's own tasks has died: it does not start them again, nor tell anybody."""
@@ -185,10 +206,12 @@ class Watch:
         resource.setdefault("apiVersion", kind.api_version)
         resource.setdefault("kind", kind.kind)
         if type_ == "DELETED":
+            if self._lost is not None:
+                self._lost.add(_uid(resource))
             self._loop.lose(kind, resource)
             return
         self._loop.absorb(kind, resource)
-        if type_ is None and time.monotonic() - self._primed_at > SETTLING_SECONDS:
+        if type_ is None and time.monotonic() - self._started_at > SETTLING_SECONDS:
             self._relisted.set()
 
 

@@ -83,7 +83,8 @@ def test_merging_what_is_there_already_changes_nothing() -> None:
     ("status", "generation", "expected"),
     [
         ({"observedGeneration": 3, "conditions": [condition("True")]}, 3, True),
-        ({"observedGeneration": 2, "conditions": [condition("True")]}, 3, False),
+        ({"observedGeneration": 2, "conditions": [condition("True")]}, 3, True),
+        ({"observedGeneration": 2, "conditions": [condition("False")]}, 3, False),
         ({"observedGeneration": 3, "conditions": [condition("False")]}, 3, False),
         ({"observedGeneration": 3, "conditions": [condition("Unknown")]}, 3, False),
         ({"observedGeneration": 3, "conditions": []}, 3, False),
@@ -92,7 +93,9 @@ def test_merging_what_is_there_already_changes_nothing() -> None:
         ({}, 1, False),
     ],
 )
-def test_ready_is_said_of_the_present_generation(status: Json, generation: int, expected: bool) -> None:
+def test_ready_is_what_was_last_seen_so_that_an_edit_alone_makes_nothing_unready(
+    status: Json, generation: int, expected: bool
+) -> None:
     assert is_ready({"metadata": {"generation": generation}, "status": status}) is expected
 
 

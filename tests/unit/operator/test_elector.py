@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from smalt.api.kinds import LEASE
+from smalt.api.kinds import LEASE, Kind
 from smalt.engine import elector
 from smalt.engine.elector import LEASE_SECONDS, Elector
-from smalt.errors import LeaseLost
-from support.memory_api import MemoryApi
+from smalt.errors import LeaseLost, Unavailable
+from support.memory_api import Json, MemoryApi
 
 
 class Clock:
@@ -26,6 +26,7 @@ class Clock:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elector, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr(elector, "RENEW_SECONDS", 0.001)
+    monkeypatch.setattr(elector, "RETRY_SECONDS", 0.001)
 
 
 def candidate(api: MemoryApi, name: str, clock: Clock) -> Elector:
@@ -113,7 +114,7 @@ async def test_a_standby_does_not_take_a_lease_that_is_renewed_while_it_looks() 
     for _ in range(4):
         assert await waits(second)
         clock.now += LEASE_SECONDS - 1
-        await first._renew()
+        await first._write(first._renewed)
     assert holder(api) == "a"
 
 
@@ -149,6 +150,76 @@ async def test_every_new_leader_is_counted_and_an_api_server_that_is_down_only_d
     await first.release()
     await asyncio.wait_for(second.acquire(), 1)
     assert spec_of(api)["leaseTransitions"] == 1
+
+
+class Losing(MemoryApi):
+    """Writes and then does not answer, so often; or hangs."""
+
+    def __init__(self, answers_lost: int = 0, hangs: bool = False) -> None:
+        super().__init__()
+        self.answers_lost, self.hangs = answers_lost, hangs
+
+    async def create(self, kind: Kind, manifest: Json) -> Json:
+        return self._lost(await super().create(kind, manifest))
+
+    async def replace(self, kind: Kind, manifest: Json) -> Json:
+        if self.hangs:
+            await asyncio.sleep(3600)
+        return self._lost(await super().replace(kind, manifest))
+
+    def _lost(self, made: Json) -> Json:
+        if self.answers_lost:
+            self.answers_lost -= 1
+            raise Unavailable("no answer", 0)
+        return made
+
+
+async def test_whose_answer_is_lost_still_leads_renews_and_gives_back() -> None:
+    api = Losing(answers_lost=1)
+    first = candidate(api, "a", Clock())
+    await asyncio.wait_for(first.acquire(), 1)
+    api.answers_lost = 1
+    holding = asyncio.create_task(first.hold())
+    await asyncio.sleep(0.05)
+    assert not holding.done() and holder(api) == "a"
+    api.answers_lost = 1
+    await asyncio.sleep(0.02)
+    holding.cancel()
+    await first.release()
+    assert holder(api) == ""
+
+
+async def test_a_renewal_that_gets_no_answer_ends_the_leader_before_another_may_lead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(elector, "GIVE_UP_SECONDS", 0.1)
+    api = Losing()
+    first = candidate(api, "a", Clock())
+    await first.acquire()
+    api.hangs = True
+    with pytest.raises(LeaseLost):
+        await asyncio.wait_for(first.hold(), 1)
+
+
+async def test_what_is_given_back_in_the_middle_of_a_renewal_is_free() -> None:
+    api = MemoryApi()
+    first = candidate(api, "a", Clock())
+    await first.acquire()
+    replace, gate = api.replace, asyncio.Event()
+
+    async def slowly(kind: Kind, manifest: Json) -> Json:
+        made = await replace(kind, manifest)
+        await gate.wait()
+        return made
+
+    api.replace = slowly  # type: ignore[method-assign]
+    holding = asyncio.create_task(first.hold())
+    await asyncio.sleep(0.02)
+    releasing = asyncio.create_task(first.release())
+    await asyncio.sleep(0.02)
+    gate.set()
+    await asyncio.wait_for(asyncio.gather(holding, releasing), 1)
+    assert holder(api) == ""
 
 
 async def test_who_holds_nothing_gives_nothing_back() -> None:

@@ -110,7 +110,8 @@ async def test_a_defect_of_ours_is_confessed_and_tried_again(monkeypatch: pytest
     await bench.loop._handle(address(TRAINING_RUN, run()))
     status = bench.status(TRAINING_RUN, run())
     assert (said(status)["status"], said(status)["reason"]) == ("Unknown", "InternalError")
-    assert 'controller_runtime_reconcile_errors_total{controller="trainingruns"} 1.0' in metrics_text(bench)
+    for family in ("reconcile_errors", "reconcile_panics"):
+        assert f'controller_runtime_{family}_total{{controller="trainingrun"}} 1.0' in metrics_text(bench)
 
 
 async def test_an_api_server_that_is_down_only_delays() -> None:
@@ -150,6 +151,8 @@ def test_conditions_are_shown_by_the_leader_alone_and_go_with_their_object() -> 
 FAMILIES = (
     "controller_runtime_reconcile_total",
     "controller_runtime_reconcile_errors_total",
+    "controller_runtime_reconcile_panics_total",
+    "controller_runtime_terminal_reconcile_errors_total",
     "controller_runtime_reconcile_time_seconds",
     "controller_runtime_active_workers",
     "controller_runtime_max_concurrent_reconciles",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -107,9 +108,68 @@ async def test_a_child_that_is_refused_is_told_in_the_servers_words_and_tried_ag
     assert found["reason"] == "ChildRefused" and "admission webhook says no" in found["message"]
 
 
-async def test_a_status_whose_object_is_gone_is_no_trouble() -> None:
-    loop = leading(Refusing("STATUS", NotFound("gone", 404)), run())
-    assert await loop.reconcile(FIRST) is None
+async def test_an_object_whose_deletion_was_missed_is_forgotten_and_its_job_is_not_made_again() -> None:
+    api = Refusing("STATUS", NotFound("gone", 404))
+    loop = leading(api, *TRAINING)
+    loop.clock.now += HOLD_SECONDS  # type: ignore[attr-defined]
+    for _ in range(3):
+        await loop.reconcile(FIRST)
+        loop.clock.now += HOLD_SECONDS  # type: ignore[attr-defined]
+        api.objects.pop(("Job", NAMESPACE, "first-1"), None)
+    assert api.writes.count("POST Job/first-1") == 1
+    assert loop.store.get(TRAINING_RUN, NAMESPACE, "first") is None
+
+
+async def test_a_status_decided_by_an_old_view_is_not_written_over_a_newer_one() -> None:
+    api = MemoryApi()
+    loop = leading(api, *TRAINING)
+    loop.store.upsert(JOB, job(run(), startTime="2026-01-02T03:04:00Z"))
+    ended_elsewhere = api.put(TRAINING_RUN, finished_run())
+    with pytest.raises(Conflict):
+        await loop.reconcile(FIRST)
+    assert api.objects[("TrainingRun", NAMESPACE, "first")] == ended_elsewhere
+
+
+class Slow(MemoryApi):
+    """Writes a Job when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let = asyncio.Event(), asyncio.Event()
+
+    async def create(self, kind: Kind, manifest: Json) -> Json:
+        self.asked.set()
+        await self.let.wait()
+        return await super().create(kind, manifest)
+
+
+async def test_what_is_being_written_at_the_end_is_finished_and_nothing_new_is_begun() -> None:
+    api = Slow()
+    loop = leading(api, *TRAINING)
+    working = asyncio.create_task(loop.work())
+    await asyncio.wait_for(api.asked.wait(), 1)
+    finishing = asyncio.create_task(loop.finish())
+    await asyncio.sleep(0.01)
+    assert not finishing.done()
+    api.let.set()
+    await asyncio.wait_for(asyncio.gather(finishing, working), 1)
+    assert "POST Job/first-1" in api.writes
+    loop.queue.add(FIRST)
+    written = list(api.writes)
+    await asyncio.sleep(0.01)
+    assert api.writes == written
+
+
+async def test_what_takes_too_long_at_the_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smalt.engine.loop.FINISH_SECONDS", 0.01)
+    api = Slow()
+    loop = leading(api, *TRAINING)
+    working = asyncio.create_task(loop.work())
+    await asyncio.wait_for(api.asked.wait(), 1)
+    await asyncio.wait_for(loop.finish(), 1)
+    api.let.set()
+    await asyncio.wait_for(working, 1)
+    assert "POST Job/first-1" not in api.writes
 
 
 @pytest.mark.parametrize(

@@ -26,23 +26,25 @@ def value(metrics: Metrics, series: str, /, **labels: str) -> float | None:
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.plural)
 def test_every_kind_and_result_begins_at_zero(metrics: Metrics, kind: Kind) -> None:
     for result in RESULTS:
-        assert value(metrics, "controller_runtime_reconcile_total", controller=kind.plural, result=result) == 0
-    assert value(metrics, "controller_runtime_reconcile_errors_total", controller=kind.plural) == 0
-    assert value(metrics, "controller_runtime_active_workers", controller=kind.plural) == 0
+        assert value(metrics, "controller_runtime_reconcile_total", controller=kind.kind.lower(), result=result) == 0
+    assert value(metrics, "controller_runtime_reconcile_errors_total", controller=kind.kind.lower()) == 0
+    assert value(metrics, "controller_runtime_active_workers", controller=kind.kind.lower()) == 0
+    for family in ("reconcile_panics", "terminal_reconcile_errors"):
+        assert value(metrics, f"controller_runtime_{family}_total", controller=kind.kind.lower()) == 0
 
 
-@pytest.mark.parametrize(("result", "errors"), [("success", 0), ("requeue_after", 0), ("error", 1)])
+@pytest.mark.parametrize(("result", "errors"), [("success", 0), ("requeue", 0), ("requeue_after", 0), ("error", 1)])
 def test_a_reconcile_is_counted_once_under_its_result(metrics: Metrics, result: str, errors: int) -> None:
     began = metrics.began(MODEL)
-    assert value(metrics, "controller_runtime_active_workers", controller="models") == 1
+    assert value(metrics, "controller_runtime_active_workers", controller="model") == 1
     metrics.ended(MODEL, began, result)
-    assert value(metrics, "controller_runtime_active_workers", controller="models") == 0
+    assert value(metrics, "controller_runtime_active_workers", controller="model") == 0
     counted = {
-        each: value(metrics, "controller_runtime_reconcile_total", controller="models", result=each) for each in RESULTS
+        each: value(metrics, "controller_runtime_reconcile_total", controller="model", result=each) for each in RESULTS
     }
     assert counted == {each: float(each == result) for each in RESULTS}
-    assert value(metrics, "controller_runtime_reconcile_errors_total", controller="models") == errors
-    assert value(metrics, "controller_runtime_reconcile_time_seconds_count", controller="models") == 1
+    assert value(metrics, "controller_runtime_reconcile_errors_total", controller="model") == errors
+    assert value(metrics, "controller_runtime_reconcile_time_seconds_count", controller="model") == 1
     assert value(metrics, "workqueue_work_duration_seconds_count", name="smalt") == 1
 
 

@@ -73,7 +73,6 @@ MATTERS_TO_REFERRERS = [
     (WORKSPACE, ("status", "conditions"), FAILED),
     (WORKSPACE, ("metadata", "uid"), "another"),
     (EXPERIMENT, ("status", "conditions"), FAILED),
-    (EXPERIMENT, ("status", "observedGeneration"), 2),
     (TRAINING_RUN, ("status", "completionTime"), "2026-02-02T00:00:00Z"),
     (MODEL, ("spec", "stage"), "Production"),
     (MODEL, ("status", "conditions"), FAILED),

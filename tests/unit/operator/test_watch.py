@@ -94,6 +94,7 @@ async def test_a_relist_of_kopfs_asks_for_an_audit_and_an_event_does_not(
     watch: Watch, cluster: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CALM_SECONDS", 0.0)
+    watch._started_at = float("-inf")
     auditing = asyncio.create_task(watch.audit())
     watch.take(TRAINING_RUN, "ADDED", run())
     await asyncio.sleep(0.02)
@@ -102,6 +103,57 @@ async def test_a_relist_of_kopfs_asks_for_an_audit_and_an_event_does_not(
     await asyncio.sleep(0.02)
     assert [kind for kind, *_ in cluster.asked] == list(WATCHED)
     auditing.cancel()
+
+
+async def audits(watch: Watch, cluster: Lists, seconds: float = 0.1) -> int:
+    """How many lists of everything there are in so long."""
+    auditing = asyncio.create_task(watch.audit())
+    await asyncio.sleep(seconds)
+    auditing.cancel()
+    return len(cluster.asked) // len(WATCHED)
+
+
+async def test_one_audit_follows_the_start_for_what_was_deleted_between_our_lists_and_kopfs(
+    watch: Watch, cluster: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SETTLING_SECONDS", 0.001)
+    assert await audits(watch, cluster) == 1
+
+
+async def test_an_audit_that_could_not_be_finished_comes_again_soon(
+    watch: Watch, cluster: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SETTLING_SECONDS", 0.001)
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.001)
+    failures = iter([Unavailable("down", 503), Unavailable("down", 503)])
+    prime = watch.prime
+
+    async def failing() -> None:
+        for failure in failures:
+            raise failure
+        await prime()
+
+    monkeypatch.setattr(watch, "prime", failing)
+    assert await audits(watch, cluster) == 1
+
+
+async def test_what_is_deleted_while_a_list_is_read_does_not_come_back_with_a_later_page(
+    watch: Watch, cluster: Lists, loop: Loop
+) -> None:
+    cluster.objects[TRAINING_RUN] = [versioned(run(name), "50") for name in ("first", "second")]
+    pages = cluster.pages
+
+    async def meanwhile(kind: Kind, *asked: str) -> AsyncIterator[Json]:
+        async for page in pages(kind, *asked):
+            yield page
+            if kind is TRAINING_RUN:
+                watch.take(TRAINING_RUN, "DELETED", versioned(run("second"), "60"))
+
+    cluster.pages = meanwhile  # type: ignore[assignment, method-assign]
+    await watch.prime()
+    assert [each["metadata"]["name"] for each in loop.store.all(TRAINING_RUN)] == ["first"]
+    watch.take(TRAINING_RUN, "ADDED", versioned(run("second"), "70"))
+    assert len(loop.store.all(TRAINING_RUN)) == 2, "a new one of that name is another object"
 
 
 async def test_children_are_listed_by_their_label_and_ours_without_one(watch: Watch, cluster: Lists) -> None:

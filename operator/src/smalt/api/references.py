@@ -57,7 +57,7 @@ def seen_by_referrers(kind: Kind, resource: Json) -> object:
     """What those who refer to the object depend on; as long as it is equal they need not look again."""
     metadata, spec, status = resource["metadata"], resource.get("spec") or {}, resource.get("status") or {}
     ready = find(status, "Ready")
-    verdict = (ready.get("status"), ready.get("reason"), ready.get("message"), status.get("observedGeneration"))
+    verdict = (ready.get("status"), ready.get("reason"), ready.get("message"))
     if kind is WORKSPACE:
         return metadata.get("uid"), metadata.get("generation"), verdict
     if kind is EXPERIMENT:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 15
 RENEW_SECONDS = 5.5
+# After a renewal that failed.
+RETRY_SECONDS = 1.0
 # A standby only reads, and a lease that was given back is to be seen soon.
 LOOK_SECONDS = 1.0
 # Before others may take over, with a margin for a slow clock.
@@ -35,6 +37,8 @@ class Elector:
         self._clock = clock
         self._seen: tuple[object, float] = (None, clock())
         self._lease: Json | None = None
+        # A renewal and the release must not meet: the second would find a version that it does not know.
+        self._writing = asyncio.Lock()
 
     async def acquire(self) -> None:
         """Returns when this replica leads. Trouble with the API server only delays."""
@@ -51,31 +55,35 @@ class Elector:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def hold(self) -> None:
-        """Renews for ever. LeaseLost when another replica leads, or renewing failed for too long."""
-        renewed = self._clock()
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
+        """Renews until it is released. LeaseLost when another replica leads, or renewing failed for too long."""
+        # Counted from before the request: a renewal is as old as the time in it.
+        renewed, wait = self._clock(), RENEW_SECONDS
+        while self._lease is not None:
+            await asyncio.sleep(wait)
+            began = self._clock()
             try:
-                await self._renew()
-                renewed = self._clock()
+                async with asyncio.timeout(max(0.0, renewed + GIVE_UP_SECONDS - began)):
+                    await self._write(self._renewed)
+                renewed, wait = began, RENEW_SECONDS
             except Conflict as error:
                 raise LeaseLost(
                     f"lease {self._namespace}/{self._name} was taken or changed by another: {error}"
                 ) from error
-            except ApiError as error:
-                log.warning("the lease could not be renewed: %s", error)
-                if self._clock() - renewed > GIVE_UP_SECONDS:
+            except (ApiError, TimeoutError) as error:
+                log.warning("the lease could not be renewed: %s", error or "no answer in time")
+                if self._clock() - renewed >= GIVE_UP_SECONDS or isinstance(error, TimeoutError):
                     raise LeaseLost(f"lease {self._namespace}/{self._name} could not be renewed in time") from error
+                wait = RETRY_SECONDS
 
     async def release(self) -> None:
         """Gives the Lease back; whoever waits sees it within a second."""
         if self._lease is None:
             return
-        spec = self._lease["spec"] | {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
         try:
-            await self._api.replace(LEASE, self._lease | {"spec": spec})
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                await self._write(self._released)
             log.info("lease %s/%s is released", self._namespace, self._name)
-        except ApiError as error:
+        except (ApiError, TimeoutError) as error:
             log.warning("the lease could not be released, others wait until it has run out: %s", error)
         self._lease = None
 
@@ -91,7 +99,8 @@ class Elector:
             self._lease = await self._api.create(LEASE, manifest)
             return True
         spec = found.get("spec") or {}
-        if spec.get("holderIdentity") and not self._has_run_out(found):
+        # Our own name stands there when the answer to an attempt of ours was lost.
+        if spec.get("holderIdentity") not in (None, "", self._identity) and not self._has_run_out(found):
             return False
         transitions = int(spec.get("leaseTransitions") or 0) + 1
         self._lease = await self._api.replace(LEASE, found | {"spec": self._spec(transitions)})
@@ -105,10 +114,25 @@ class Elector:
         duration = float((found.get("spec") or {}).get("leaseDurationSeconds") or LEASE_SECONDS)
         return self._clock() - self._seen[1] > duration
 
-    async def _renew(self) -> None:
-        assert self._lease is not None
-        spec = self._lease["spec"] | {"renewTime": _now()}
-        self._lease = await self._api.replace(LEASE, self._lease | {"spec": spec})
+    async def _write(self, change: Callable[[], Json]) -> None:
+        """Replaces the spec of the Lease that we hold. Conflict when it is another's."""
+        async with self._writing:
+            if self._lease is None:
+                return
+            try:
+                self._lease = await self._api.replace(LEASE, self._lease | {"spec": self._lease["spec"] | change()})
+            except Conflict:
+                # An answer of ours may have been lost: then the Lease is newer than we know, and still ours.
+                found = await self._api.find(LEASE, self._namespace, self._name)
+                if found is None or (found.get("spec") or {}).get("holderIdentity") != self._identity:
+                    raise
+                self._lease = await self._api.replace(LEASE, found | {"spec": found["spec"] | change()})
+
+    def _renewed(self) -> Json:
+        return {"renewTime": _now()}
+
+    def _released(self) -> Json:
+        return {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
 
     def _spec(self, transitions: int) -> Json:
         return {

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 HOLD_SECONDS = 3.0
 # Counts of runs may lag; a burst of them is one write.
 COUNTS_SECONDS = 5.0
+# What is being carried out when the end comes gets so long; a standby waits for it.
+FINISH_SECONDS = 0.7
 
 
 @dataclass
@@ -50,6 +52,9 @@ class Loop:
         self.applier = Applier(self.api, self.store, self.absorb)
         self._held: dict[Address, float] = {}
         self._counted: dict[Address, float] = {}
+        self._workers: list[asyncio.Task[None]] = []
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.metrics.watch_queue(self.queue.working)
         self.metrics.workers(self.settings.workers)
         self.metrics.show_conditions(self.store.all, lambda: self.is_leading)
@@ -95,14 +100,20 @@ class Loop:
     # --- workers ---
 
     async def work(self) -> None:
-        """Until it is cancelled, which happens between objects: see `stop`."""
+        """Until `finish`."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(self.settings.workers):
-                group.create_task(self._worker())
+            self._workers = [group.create_task(self._worker()) for _ in range(self.settings.workers)]
 
-    def stop(self) -> None:
-        """Workers finish what they are at and take nothing new."""
+    async def finish(self) -> None:
+        """Takes nothing new, waits a moment for what is being carried out, and ends the workers: no write comes after."""
         self.is_leading = False
+        try:
+            await asyncio.wait_for(self._idle.wait(), FINISH_SECONDS)
+        except TimeoutError:
+            log.warning("reconciles that were under way are cut off: whoever leads next carries them on")
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
 
     async def _worker(self) -> None:
         while True:
@@ -110,9 +121,12 @@ class Loop:
             assert isinstance(key, Address)
             try:
                 if self.is_leading:
+                    self._idle.clear()
                     await self._handle(key)
             finally:
                 self.queue.done(key)
+                if not self.queue.working():
+                    self._idle.set()
 
     async def _handle(self, key: Address) -> None:
         began = self.metrics.began(key.kind)
@@ -125,7 +139,7 @@ class Loop:
                 self.queue.add_after(key, again) if again > 0 else self.queue.add(key)
         except (Conflict, NotYetGone) as passing:
             log.debug("%s %s/%s: %s", key.kind.kind, key.namespace, key.name, passing)
-            result = "requeue_after"
+            result = "requeue"
             self.queue.retry(key)
         except Unavailable as error:
             log.warning("%s %s/%s: %s", key.kind.kind, key.namespace, key.name, error)
@@ -136,6 +150,7 @@ class Loop:
         except Exception as error:
             # A defect of ours must not end the operator for everybody else: it is told, counted and tried again.
             log.exception("%s %s/%s: internal error", key.kind.kind, key.namespace, key.name)
+            self.metrics.panicked(key.kind)
             self.queue.retry(key)
             await self._confess(key, error)
         finally:
@@ -206,6 +221,8 @@ class Loop:
         try:
             written = await self.api.patch_status(key.kind, resource, difference(present, plan.status))
         except NotFound:
+            # Its deletion was missed, and nobody else would tell: what it left behind is not to be made again.
+            self.lose(key.kind, resource)
             return None
         if plan.counts_only:
             self._counted[key] = self.clock()
