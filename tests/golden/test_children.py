@@ -85,7 +85,10 @@ def test_the_model_of_the_run(golden: Golden) -> None:
         "bytes": 1,
         "files": 1,
     }
-    done = [job(it, **completed()), pod(job(it), **ended(json.dumps({"outputs": {"model": artifact}})))]
+    done = [
+        job(it, workspace="quickstart", **completed()),
+        pod(job(it), **ended(json.dumps({"outputs": {"model": artifact}}))),
+    ]
     assert uid_selector(it["metadata"]["uid"]).startswith("smalt.dev/run-uid=")
     golden("model", planned("trainingrun", sample("workspace"), sample("experiment"), *done, it=it))
 

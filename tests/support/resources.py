@@ -61,9 +61,10 @@ def finished_run(name: str = "first", **status: Any) -> Json:
     return run(name, status=ready("Succeeded") | facts | {"digests": digests} | status, **REGISTERING)
 
 
-def job(of: Json, attempt: int = 1, **status: Any) -> Json:
+def job(of: Json, attempt: int = 1, workspace: str = "lab", **status: Any) -> Json:
     name = f"{of['metadata']['name']}-{attempt}"
-    return resource(JOB, name, None, status, **owned_by(of), labels={TRAINING_RUN.label: of["metadata"]["name"]})
+    about = {"labels": {TRAINING_RUN.label: of["metadata"]["name"]}, "annotations": {"smalt.dev/workspace": workspace}}
+    return resource(JOB, name, None, status, **owned_by(of), **about)
 
 
 def completed(kind: str = "Complete", reason: str = "") -> Json:

@@ -137,6 +137,14 @@ async def test_an_orphaned_child_with_our_labels_is_taken_over(bench: Bench) -> 
     assert found is not None and found["metadata"]["ownerReferences"]
 
 
+@pytest.mark.parametrize("kind", [JOB, SECRET], ids=lambda kind: kind.kind)
+async def test_an_orphan_that_is_made_once_would_stay_one_and_is_told(bench: Bench, kind: Kind) -> None:
+    orphan = resource(kind, "child", {}, labels=dict(LABELS))
+    bench.api.put(kind, orphan)
+    with pytest.raises(NameTaken, match="child"):
+        await bench.ensure(Child(manifest(kind), once=True))
+
+
 async def test_another_runs_model_of_the_same_version_is_a_race_and_no_clash(bench: Bench) -> None:
     bench.api.put(MODEL, resource(MODEL, "child", {}, labels={"smalt.dev/run-uid": "another"}))
     with pytest.raises(Conflict):

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smalt.builders.command import Names, rendered
+from smalt.errors import InvalidCommand
 
 NAMES = Names(parameters=["C"])
 PLACEHOLDER = "${{parameters.C}}"
@@ -28,6 +29,8 @@ PAYLOADS = (
     "one\ntwo\n",
     "${{parameters.C}}",
     "<<END",
+    "touch pwned",
+    "a[$(touch pwned)]",
 )
 VALUES = st.one_of(
     st.sampled_from(PAYLOADS),
@@ -112,3 +115,173 @@ def test_an_apostrophe_in_a_comment_opens_no_quote(tmp_path: Path, beginning: st
 )
 def test_a_comment_stays_as_it_is_and_what_only_looks_like_one_is_none(command: str, expected: str) -> None:
     assert rendered(command, NAMES) == expected
+
+
+# Forms in which the shell, or one that it starts, would read the value again, each with what the refusal names.
+NESTED = {
+    "bash -c 'echo ${{parameters.C}}'": "`bash -c`",
+    'bash -lc "echo ${{parameters.C}}"': "`bash -c`",
+    "sh -c ${{parameters.C}}": "`sh -c`",
+    "/bin/sh -ec '${{parameters.C}}'": "`sh -c`",
+    "busybox sh -c ${{parameters.C}}": "`sh -c`",
+    "env -i bash -e -o pipefail -c ${{parameters.C}}": "`bash -c`",
+    "bash --rcfile x +e -c ${{parameters.C}}": "`bash -c`",
+    "X=1 exec b'a's\\h -c ${{parameters.C}}": "`bash -c`",
+    '"bash" \\\n -c ${{parameters.C}}': "`bash -c`",
+    "bash 2>&1 >/dev/null -c ${{parameters.C}}": "`bash -c`",
+    "$SHELL -c ${{parameters.C}}": "`$SHELL -c`",
+    "echo x | xargs sh -c 'echo ${{parameters.C}}'": "`sh -c`",
+    "eval echo ${{parameters.C}}": "`eval`",
+    "eval 'echo ${{parameters.C}}'": "`eval`",
+    "true && eval echo ${{parameters.C}}": "`eval`",
+    "if ! eval ${{parameters.C}}; then true; fi": "`eval`",
+    "f() { eval ${{parameters.C}}; }; f": "`eval`",
+    "X=1 command -p eval ${{parameters.C}}": "`eval`",
+    ">/dev/null eval ${{parameters.C}}": "`eval`",
+    "2>/dev/null eval ${{parameters.C}}": "`eval`",
+    "(eval ${{parameters.C}})": "`eval`",
+    "a=(x) eval ${{parameters.C}}": "`eval`",
+    "cat <(eval ${{parameters.C}})": "`eval`",
+    "eval cat <(true) ${{parameters.C}}": "`eval`",
+    "echo x &>/dev/null; eval ${{parameters.C}}": "`eval`",
+    "trap ${{parameters.C}} EXIT": "`trap`",
+    "let ${{parameters.C}}": "`let`",
+    "let x=${{parameters.C}}": "`let`",
+    "a[${{parameters.C}}]=1": "`name[…]`",
+    "a[0]=1 b[1+'${{parameters.C}}']=1": "`name[…]`",
+    "a=([${{parameters.C}}]=1)": "`name[…]`",
+    'a=(x ["${{parameters.C}}"]=1)': "`name[…]`",
+    "a[b[${{parameters.C}}]]=1": "`name[…]`",
+    "declare -i x=${{parameters.C}}": "`declare`",
+    "declare ${{parameters.C}}=1": "`declare`",
+    "typeset a[${{parameters.C}}]=1": "`typeset`",
+    "typeset -n r=${{parameters.C}}; r=1": "`typeset`",
+    "f() { local -i x=${{parameters.C}}; }; f": "`local`",
+    "echo x | while read ${{parameters.C}}; do true; done": "`read`",
+    "printf -v ${{parameters.C}} x": "`printf -v`",
+    "test -v ${{parameters.C}}": "`test -v`",
+    "[ -v ${{parameters.C}} ]": "`[ -v`",
+}
+
+
+@pytest.mark.parametrize("command", NESTED)
+def test_what_would_run_a_value_as_code_is_refused_with_the_next_step(command: str) -> None:
+    with pytest.raises(InvalidCommand, match=r"without it \(it is run by a shell already\), or pass") as refused:
+        rendered(command, NAMES)
+    assert f"${{{{parameters.C}}}} cannot stand in {NESTED[command]}, which" in str(refused.value)
+
+
+# Commands that look a little like them, and are everyday ones.
+ORDINARY = (
+    "python -c 'import sys; sys.exit(len(sys.argv) > 9)' ${{parameters.C}}",
+    "bash script.sh -c ${{parameters.C}}",
+    "bash -x script.sh --mode c ${{parameters.C}}",
+    "bash --norc script.sh ${{parameters.C}}",
+    "bash -c true; echo ${{parameters.C}}",
+    "bash -c true && echo ${{parameters.C}}",
+    "bash -c true >${{parameters.C}}",
+    "echo eval ${{parameters.C}}",
+    "echo main.py eval --ckpt=${{parameters.C}}",
+    "eval true | cat - ${{parameters.C}}",
+    "eval true 2>&1; echo ${{parameters.C}}",
+    "X=${{parameters.C}} Y[0]=1 true",
+    "echo layers[${{parameters.C}}]=3",
+    "a[0]=${{parameters.C}}",
+    "a=(${{parameters.C}} x)",
+    "[ ${{parameters.C}} = x ] || test -n ${{parameters.C}}",
+    "[ ${{parameters.C}} -eq 1 ]",
+    "for each in eval ${{parameters.C}}; do echo $each; done",
+    "case x in eval) echo ${{parameters.C}};; esac",
+    "declare x=${{parameters.C}}",
+    "export x=${{parameters.C}}",
+    "while read line; do true; done <${{parameters.C}}",
+    "printf -- %s ${{parameters.C}}",
+    "trap true EXIT; echo ${{parameters.C}}",
+    "echo sh -x ${{parameters.C}}",
+)
+
+
+@pytest.mark.parametrize("value", PAYLOADS)
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+@pytest.mark.parametrize("command", ORDINARY)
+def test_everyday_commands_are_rendered_and_run_nothing_of_the_value(
+    tmp_path: Path, command: str, shell: str, value: str
+) -> None:
+    ran(rendered(command, NAMES), value, shell, tmp_path)
+    assert not (tmp_path / "pwned").exists()
+
+
+def ran(command: str, value: str, shell: str, folder: Path) -> None:
+    """Whatever becomes of it: some commands end with an error, as they should."""
+    environment = {"SMALT_PARAMETERS_C": value, "PATH": "/usr/bin:/bin", "HOME": "/nowhere"}
+    subprocess.run(
+        [shell, "-c", command], env=environment, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=20
+    )
+
+
+STARTS = (
+    "",
+    "true; ",
+    "X=1 ",
+    "(",
+    "{ ",
+    "if ",
+    "! ",
+    "echo x | ",
+    ">/dev/null ",
+    "command ",
+    "time ",
+    "env ",
+    "f() { ",
+)
+HEADS = (
+    *("eval", "trap", "let", "read", "unset", "declare", "declare -i", "typeset -n", "export", "readonly"),
+    *(
+        "sh -c",
+        "bash -c",
+        "bash -ec",
+        "sh -e -c",
+        "bash -x",
+        "printf -v",
+        "printf",
+        "test -v",
+        "[ -v",
+        "[",
+        "echo",
+        "a=",
+    ),
+)
+FORMS = (
+    " %s",
+    ' "%s"',
+    " '%s'",
+    " x %s",
+    " %s=1",
+    " x=%s",
+    " a[%s]=1",
+    " 'echo %s' EXIT",
+    "[%s]=1",
+    "(%s)",
+    "([%s]=1)",
+)
+CLOSES = {"(": ")", "{ ": "; }", "if ": "; then true; fi", "f() { ": "; }; f"}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    start=st.sampled_from(STARTS),
+    head=st.sampled_from(HEADS),
+    form=st.sampled_from(FORMS),
+    value=VALUES,
+    shell=st.sampled_from(["/bin/sh", "/bin/bash"]),
+)
+def test_whatever_is_not_refused_runs_nothing_of_the_value(
+    tmp_path: Path, start: str, head: str, form: str, value: str, shell: str
+) -> None:
+    command = start + head + form % PLACEHOLDER + CLOSES.get(start, "")
+    try:
+        made = rendered(command, NAMES)
+    except InvalidCommand:
+        return
+    ran(made, value, shell, tmp_path)
+    assert not (tmp_path / "pwned").exists(), made

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from smalt.api.kinds import CONFIG_MAP, MODEL
+from smalt.api.kinds import CONFIG_MAP, MODEL, WORKSPACE
 from smalt.api.training_run import ANOTHER_NAME
 from smalt.builders.registered_model import uid_selector
 from smalt.reconcilers import training_run as reconciler
@@ -212,6 +212,22 @@ def test_a_version_is_never_given_twice() -> None:
     assert succeeding(run(**REGISTERING), remembered, model(6)).status["model"] == "churn-7"
 
 
+def test_a_version_is_not_given_again_by_another_workspace_nor_after_a_restart() -> None:
+    elsewhere = resource(WORKSPACE, "other", {}, {"modelVersions": {"churn": 8}})
+    assert succeeding(run(**REGISTERING), workspace(), elsewhere).status["model"] == "churn-9"
+    before = finished_run("before", model="churn-3")
+    assert succeeding(run(**REGISTERING), workspace(), before).status["model"] == "churn-4"
+
+
+def test_a_run_whose_experiment_is_gone_registers_in_the_workspace_that_has_its_results() -> None:
+    it = run(**REGISTERING)
+    done = [job(it, **completed()), pod_of(it, **ended(json.dumps(REPORT)))]
+    read = Labelled(MODEL, NAMESPACE, uid_selector(it["metadata"]["uid"]))
+    plan = reconciler.plan(it, store_of(it, workspace(), *done), {read: {"items": []}}, NOW, SETTINGS)
+    assert plan.status is not None and plan.status["phase"] == "Succeeded"
+    assert plan.apply[0].manifest["spec"]["workspace"] == "lab"
+
+
 def test_a_run_that_was_interrupted_after_registering_does_not_register_again() -> None:
     assert succeeding(run(**REGISTERING), workspace(), model(3), there=[model(2)]).status["model"] == "churn-2"
 
@@ -232,6 +248,19 @@ def test_a_job_that_ended_before_its_pod_was_seen_is_waited_for_and_then_given_u
     assert planned(it, *world).status is None
     late = planned(it, *world, now=NOW + timedelta(minutes=5)).status
     assert (late["phase"], said(late)["reason"]) == ("Failed", "ResultsNotStored")
+
+
+def test_a_failed_job_is_not_judged_before_its_pod_was_seen() -> None:
+    it = run()
+    world = [workspace(), experiment(), job(it, **completed("Failed"))]
+    assert planned(it, *world).status is None
+    assert planned(it, *world, now=NOW + timedelta(minutes=5)).status["phase"] == "Failed"
+
+
+def test_of_a_job_past_its_deadline_no_last_words_are_waited_for() -> None:
+    it = run()
+    status = planned(it, workspace(), experiment(), job(it, **completed("Failed", "DeadlineExceeded"))).status
+    assert (status["phase"], said(status)["reason"]) == ("Failed", "TimedOut")
 
 
 def failing(it: Json, report: Json | str = "", code: int = 1, reason: str = "Error", attempt: int = 1) -> Any:

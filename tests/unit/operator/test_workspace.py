@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from smalt.api.kinds import APPS_DEPLOYMENT, CLAIM, POD, SECRET, WORKSPACE
+from smalt.api.kinds import APPS_DEPLOYMENT, CLAIM, MODEL, POD, SECRET, WORKSPACE
 from smalt.reconcilers import workspace as reconciler
 from smalt.reconcilers.world import Read
 from support.resources import (
@@ -136,6 +136,40 @@ def test_a_version_once_given_is_remembered_when_its_model_is_gone() -> None:
     kept = {"modelVersions": {"churn": 7, "other": 2}}
     assert planned(model(3), status=kept).status["modelVersions"] == {"churn": 7, "other": 2}
     assert planned(model(9), status=kept).status["modelVersions"] == {"churn": 9, "other": 2}
+
+
+def test_a_version_whose_model_is_gone_is_written_down_when_the_operator_has_seen_it() -> None:
+    it = workspace()
+    store = store_of(it, model(3))
+    store.remove(MODEL, model(3))
+    plan = reconciler.plan(it, store, {SECRET_READ: SECRET_FOUND}, NOW, SETTINGS)
+    assert plan.status is not None and plan.status["modelVersions"] == {"churn": 3}
+
+
+def kept_claim(size: str, **spec: Any) -> Json:
+    return claim("Bound", resources={"requests": {"storage": size}}, **spec)
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "applied", "words"),
+    [
+        (kept_claim("50Gi"), {"size": "10Gi"}, {"size": "50Gi"}, "keeps 50Gi"),
+        (kept_claim("1Gi"), {"size": "10Gi"}, {"size": "10Gi"}, ""),
+        (kept_claim("10240Mi"), {"size": "10Gi"}, {"size": "10Gi"}, ""),
+        (
+            kept_claim("10Gi", storageClassName="slow"),
+            {"size": "10Gi", "storageClassName": "fast"},
+            {"size": "10Gi", "class": "slow"},
+            "stays in StorageClass 'slow'",
+        ),
+    ],
+)
+def test_a_volume_that_was_there_is_taken_as_it_is(there: Json, asked: Json, applied: Json, words: str) -> None:
+    plan = planned(there, AVAILABLE, spec={"storage": asked})
+    (wanted,) = (child.manifest["spec"] for child in plan.apply if child.manifest["kind"] == "PersistentVolumeClaim")
+    assert wanted["resources"]["requests"]["storage"] == applied["size"]
+    assert wanted.get("storageClassName") == applied.get("class")
+    assert said(plan.status)["status"] == "True" and words in said(plan.status)["message"]
 
 
 def test_it_names_the_deployments_that_need_it_and_sums_its_runs() -> None:

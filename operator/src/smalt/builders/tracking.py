@@ -12,6 +12,7 @@ from smalt.api.kinds import (
     SERVICE,
     SERVICE_ACCOUNT,
 )
+from smalt.api.quantities import amount
 from smalt.api.references import Address
 from smalt.api.schema import Json
 from smalt.api.workspace import DEFAULT_SIZE, WorkspaceSpec
@@ -44,13 +45,25 @@ def tracking_secret(workspace: Address) -> Json:
     return manifest(SECRET, workspace, child_name(workspace.name), COMPONENT, type="Opaque")
 
 
-def tracking_claim(workspace: Address, spec: WorkspaceSpec) -> Json:
+def tracking_claim(workspace: Address, spec: WorkspaceSpec, present: Json | None = None) -> Json:
+    """A claim that is there, kept from an earlier Workspace or grown by somebody, neither shrinks nor moves."""
     storage = spec.storage
-    size = storage.size if storage and storage.size is not None else DEFAULT_SIZE
-    wanted: Json = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": str(size)}}}
+    size = str(storage.size if storage and storage.size is not None else DEFAULT_SIZE)
+    has = claimed(present)
+    if has and amount(has) > amount(size):
+        size = has
+    wanted: Json = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
     if storage and storage.storage_class_name:
-        wanted["storageClassName"] = storage.storage_class_name
+        wanted["storageClassName"] = ((present or {}).get("spec") or {}).get("storageClassName") or (
+            storage.storage_class_name
+        )
     return manifest(CLAIM, workspace, child_name(workspace.name), COMPONENT, spec=wanted)
+
+
+def claimed(claim: Json | None) -> str:
+    """The size that a claim asks for; empty when there is none."""
+    resources = ((claim or {}).get("spec") or {}).get("resources") or {}
+    return str((resources.get("requests") or {}).get("storage") or "")
 
 
 def run_service_account(workspace: Address) -> Json:

@@ -32,6 +32,8 @@ from smalt.builders.pods import (
 from smalt.builders.tracking import child_name, service_account_name, tracking_uri
 
 ANNOTATION = "smalt.dev/run"
+# Where the results lie: the run itself names only its experiment, which may be gone by the time the Job ends.
+WORKSPACE_ANNOTATION = "smalt.dev/workspace"
 CONTAINER = "training"
 WORK = "/smalt/work"
 TRUST = "/smalt/trust"
@@ -81,7 +83,9 @@ def training_job(attempt: Attempt) -> Json:
         "activeDeadlineSeconds": limits["timeoutSeconds"] + limits["finalizingSeconds"] + STARTING_SECONDS,
         "template": template,
     }
-    return manifest(JOB, attempt.run, job_name(attempt.run.name, attempt.number), "training", spec=spec)
+    made = manifest(JOB, attempt.run, job_name(attempt.run.name, attempt.number), "training", spec=spec)
+    made["metadata"]["annotations"] = {WORKSPACE_ANNOTATION: attempt.workspace.name}
+    return made
 
 
 def contract(attempt: Attempt) -> Json:

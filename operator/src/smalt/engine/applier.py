@@ -116,7 +116,9 @@ def check_ours(owner: Json, child: Child, kind: Kind, seen: Json) -> None:
         raise NotYetGone(f"{kind.kind} '{child.name}' of an earlier {owner['kind']} is not gone yet")
     labels = child.manifest["metadata"].get("labels") or {}
     has = seen["metadata"].get("labels") or {}
-    if holder is None and all(has.get(key) == value for key, value in labels.items()):
+    # What is made once is never applied again, so that an owner it has lost stays lost: it is no child any more.
+    is_claimable = not (child.once and child.owned)
+    if holder is None and is_claimable and all(has.get(key) == value for key, value in labels.items()):
         return
     if kind is MODEL:
         raise Conflict(f"Model '{child.name}' was registered by another run a moment ago")

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from smalt.api.kinds import JOB, MODEL, OURS, POD, TRAINING_RUN, WATCHED, Kind
-from smalt.api.references import Address, known_as, refers_to
+from smalt.api.kinds import JOB, MODEL, OURS, POD, TRAINING_RUN, WATCHED, WORKSPACE, Kind
+from smalt.api.references import FAMILY, Address, refers_to
 from smalt.api.schema import Json
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -40,6 +40,7 @@ class Store:
         self._referrers: dict[tuple[Kind, Address], set[tuple[str, str]]] = defaultdict(set)
         # Outlives the objects: a version that was given and deleted before it was written down stays given.
         self._highest: dict[Address, int] = {}
+        self._families: dict[Address, set[Address]] = defaultdict(set)
 
     # --- what reconcilers ask (the World) ---
 
@@ -57,6 +58,9 @@ class Store:
 
     def highest_version(self, family: Address) -> int:
         return self._highest.get(family, 0)
+
+    def families(self, workspace: Address) -> list[Address]:
+        return sorted(self._families.get(workspace, ()), key=lambda family: family.name)
 
     def all(self, kind: Kind) -> list[Json]:
         """A snapshot, safe to walk from another thread."""
@@ -81,8 +85,10 @@ class Store:
         if before is not None:
             self._unindex(kind, key, before)
         self._objects[kind][key] = after
-        if kind is MODEL:
-            self._remember_version(after)
+        for workspace, family, version in given_versions(kind, after):
+            self._highest[family] = max(version, self._highest.get(family, 0))
+            if workspace:
+                self._families[workspace].add(family)
         if kind is TRAINING_RUN and is_finished(after):
             self._forget_witnesses(after)
         for index, at in _indexed(kind, after):
@@ -112,18 +118,34 @@ class Store:
                 self.remove(POD, pod)
             self.remove(JOB, job)
 
-    def _remember_version(self, model: Json) -> None:
-        version = model["spec"].get("version")
-        for family in known_as(MODEL, model)[1:]:
-            if isinstance(version, int):
-                self._highest[family] = max(version, self._highest.get(family, 0))
-
     def _unindex(self, kind: Kind, key: tuple[str, str], before: Json) -> None:
         for index, at in _indexed(kind, before):
             entries = getattr(self, index)
             entries[(kind, at)].discard(key)
             if not entries[(kind, at)]:
                 del entries[(kind, at)]
+
+
+def given_versions(kind: Kind, resource: Json) -> Iterator[tuple[Address | None, Address, int]]:
+    """Versions that the object proves to have been given, with their model and, where it is known, its Workspace.
+
+    A Model is one; a Workspace has a list of them; a run names the Model that it registered.
+    """
+    metadata, status = resource["metadata"], resource.get("status") or {}
+    namespace = metadata.get("namespace", "")
+    if kind is MODEL:
+        spec = resource.get("spec") or {}
+        name, version, workspace = spec.get("name"), spec.get("version"), spec.get("workspace")
+        if isinstance(name, str) and isinstance(version, int):
+            home = Address(WORKSPACE, namespace, workspace) if isinstance(workspace, str) and workspace else None
+            yield home, Address(FAMILY, namespace, name), version
+    elif kind is WORKSPACE:
+        for name, version in (status.get("modelVersions") or {}).items():
+            yield Address(WORKSPACE, namespace, metadata["name"]), Address(FAMILY, namespace, name), int(version)
+    elif kind is TRAINING_RUN:
+        name, _, number = str(status.get("model") or "").rpartition("-")
+        if name and number.isdigit():
+            yield None, Address(FAMILY, namespace, name), int(number)
 
 
 def is_finished(run: Json) -> bool:

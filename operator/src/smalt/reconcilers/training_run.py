@@ -17,7 +17,14 @@ from smalt.api.training_run import ANOTHER_NAME, TrainingRunSpec
 from smalt.api.workspace import WorkspaceSpec
 from smalt.builders import compute
 from smalt.builders.registered_model import registered_model, uid_selector
-from smalt.builders.training_job import CONTAINER, Attempt, config_maps, job_name, training_job
+from smalt.builders.training_job import (
+    CONTAINER,
+    WORKSPACE_ANNOTATION,
+    Attempt,
+    config_maps,
+    job_name,
+    training_job,
+)
 from smalt.errors import InvalidCommand
 from smalt.reconcilers import diagnosis
 from smalt.reconcilers.plan import NOTHING, Child, Plan
@@ -297,6 +304,13 @@ def last_words(job: Json, world: World) -> tuple[Json | None, Json | None]:
     return (newest(pods) if pods else None), None
 
 
+def has_lost_its_pod(job: Json, pod: Json | None) -> bool:
+    """No last words will come: the platform ended the pod, or the Job's own controller deleted it at its deadline."""
+    conditions_ = (job.get("status") or {}).get("conditions") or []
+    is_late = any(each.get("type") == "Failed" and each.get("reason") == "DeadlineExceeded" for each in conditions_)
+    return diagnosis.evicted(pod) is not None if pod is not None else is_late
+
+
 def is_still_hoped_for(job: Json, now: datetime) -> bool:
     """The pod's end may reach us later than the Job's."""
     since = ended_at(job)
@@ -329,7 +343,7 @@ def succeeded(resource: Json, spec: TrainingRunSpec, job: Json, world: World, li
         if artifact is None:
             message = f"output '{spec.register_.from_}' is not in the results, so nothing was registered: apply the run {ANOTHER_NAME}"
             return Plan(status=_status(resource, conditions.stalled("OutputMissing", message), now, "Failed", **told))
-        model = _model(resource, spec, artifact["digest"], world, live)
+        model = _model(resource, spec, job, artifact["digest"], world, live)
         models = (Child(model, once=True, owned=False),)
         told["model"] = model["metadata"]["name"]
     said = conditions.ready("Succeeded", _success_message(job, report, told))
@@ -346,17 +360,15 @@ def _success_message(job: Json, report: Json, told: Json) -> str:
     return " ".join(parts)
 
 
-def _model(resource: Json, spec: TrainingRunSpec, digest: str, world: World, live: Live) -> Json:
-    """The Model of this run: the one that is there, or the next version."""
+def _model(resource: Json, spec: TrainingRunSpec, job: Json, digest: str, world: World, live: Live) -> Json:
+    """The Model of this run: the one that is there, or the next version after every one that was ever given."""
     assert spec.register_ is not None
     at, uid = address(TRAINING_RUN, resource), resource["metadata"]["uid"]
-    workspace = _workspace_of(resource, spec, world)
     there = items(live.get(Labelled(MODEL, at.namespace, uid_selector(uid))))
-    version = (
-        there[0]["spec"]["version"] if there else next_version(at.namespace, spec.register_.model, workspace, world)
-    )
-    name = workspace["metadata"]["name"] if workspace else ""
-    return registered_model(at, uid, name, spec.register_, version, digest)
+    family = Address(FAMILY, at.namespace, spec.register_.model)
+    version = there[0]["spec"]["version"] if there else 1 + world.highest_version(family)
+    workspace = (job["metadata"].get("annotations") or {}).get(WORKSPACE_ANNOTATION, "")
+    return registered_model(at, uid, workspace, spec.register_, version, digest)
 
 
 def _workspace_of(resource: Json, spec: TrainingRunSpec, world: World) -> Json | None:
@@ -365,16 +377,10 @@ def _workspace_of(resource: Json, spec: TrainingRunSpec, world: World) -> Json |
     return world.get(WORKSPACE, namespace, experiment["spec"]["workspace"]) if experiment else None
 
 
-def next_version(namespace: str, model: str, workspace: Json | None, world: World) -> int:
-    """One more than the highest version that exists or was ever given."""
-    given = ((workspace or {}).get("status") or {}).get("modelVersions") or {}
-    return 1 + max(int(given.get(model, 0)), world.highest_version(Address(FAMILY, namespace, model)))
-
-
 def failed(resource: Json, spec: TrainingRunSpec, job: Json, world: World, now: datetime, settings: Settings) -> Plan:
     """Another attempt as long as there are retries; else the cause in words."""
     pod, state = last_words(job, world)
-    if state is None and pod is not None and is_still_hoped_for(job, now) and diagnosis.evicted(pod) is None:
+    if state is None and is_still_hoped_for(job, now) and not has_lost_its_pod(job, pod):
         return Plan(requeue_after=1.0)
     number = attempt_of(job, resource)
     retries = (spec.limits.retries if spec.limits else None) or 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from smalt.api import conditions
-from smalt.api.kinds import APPS_DEPLOYMENT, CLAIM, DEPLOYMENT, EXPERIMENT, MODEL, POD, SECRET, WORKSPACE
-from smalt.api.references import FAMILY, Address, address
+from smalt.api.kinds import APPS_DEPLOYMENT, CLAIM, DEPLOYMENT, EXPERIMENT, POD, SECRET, WORKSPACE
+from smalt.api.quantities import amount
+from smalt.api.references import Address, address
 from smalt.api.schema import Json
 from smalt.api.workspace import WorkspaceSpec
 from smalt.builders import tracking
@@ -36,7 +37,7 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
     users = sorted(each["metadata"]["name"] for each in world.referrers(DEPLOYMENT, at))
     new = status(
         resource,
-        said(at, world) + conditions.in_use(users),
+        said(at, spec, world) + conditions.in_use(users),
         now,
         trackingUri=tracking.tracking_uri(at),
         runs=counts(at, world),
@@ -45,18 +46,21 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
     )
     return Plan(
         status=new,
-        apply=children(at, spec, secret, settings),
+        apply=children(at, spec, world, secret, settings),
         # Its UID belongs into the server's template, so the server follows as soon as the Secret exists.
         requeue_after=REST_SECONDS if secret else 0.0,
         counts_only=only_counts_changed(resource, new, "runs", "modelVersions"),
     )
 
 
-def children(at: Address, spec: WorkspaceSpec, secret: Json | None, settings: Settings) -> tuple[Child, ...]:
+def children(
+    at: Address, spec: WorkspaceSpec, world: World, secret: Json | None, settings: Settings
+) -> tuple[Child, ...]:
     keeps_volume = not (spec.storage and spec.storage.reclaim_policy == "Delete")
+    claim = world.get(CLAIM, at.namespace, tracking.child_name(at.name))
     made = [
         Child(tracking.tracking_secret(at), once=True, random=tracking.SECRET_KEYS),
-        Child(tracking.tracking_claim(at, spec), owned=not keeps_volume),
+        Child(tracking.tracking_claim(at, spec, claim), owned=not keeps_volume),
         Child(tracking.run_service_account(at)),
         Child(tracking.tracking_service(at)),
         Child(tracking.tracking_network_policy(at)),
@@ -73,13 +77,14 @@ def children(at: Address, spec: WorkspaceSpec, secret: Json | None, settings: Se
     return tuple(made)
 
 
-def said(at: Address, world: World) -> list[Json]:
+def said(at: Address, spec: WorkspaceSpec, world: World) -> list[Json]:
     """Ready when the server answers; else the deepest cause that can be seen."""
     name = tracking.child_name(at.name)
     server = world.get(APPS_DEPLOYMENT, at.namespace, name)
-    if server and is_available(server):
-        return conditions.ready("Available", f"the tracking server answers at {tracking.tracking_uri(at)}")
     claim = world.get(CLAIM, at.namespace, name)
+    if server and is_available(server):
+        words = f"the tracking server answers at {tracking.tracking_uri(at)}{unlike(claim, spec)}"
+        return conditions.ready("Available", words)
     if claim and (claim.get("status") or {}).get("phase") == "Pending" and not claim["spec"].get("storageClassName"):
         return conditions.stalled(
             "NoStorageClass",
@@ -94,6 +99,19 @@ def said(at: Address, world: World) -> list[Json]:
             "VolumePending", f"the volume behind claim '{name}' is gone: restore it, or delete the claim"
         )
     return conditions.waiting("TrackingStarting", f"the tracking server of Workspace '{at.name}' is starting")
+
+
+def unlike(claim: Json | None, spec: WorkspaceSpec) -> str:
+    """How the volume differs from what the spec asks for, when it was there before; a volume neither shrinks nor moves."""
+    if claim is None or spec.storage is None:
+        return ""
+    size, wanted = tracking.claimed(claim), spec.storage.size
+    if size and wanted is not None and amount(size) > amount(wanted):
+        return f"; its volume keeps {size}, more than spec.storage.size, since volumes do not shrink"
+    there, asked = claim["spec"].get("storageClassName"), spec.storage.storage_class_name
+    if there and asked and there != asked:
+        return f"; its volume stays in StorageClass '{there}', since volumes do not move to '{asked}'"
+    return ""
 
 
 def server_trouble(at: Address, world: World) -> diagnosis.Finding | None:
@@ -141,9 +159,7 @@ def counts(at: Address, world: World) -> Json:
 
 
 def model_versions(at: Address, resource: Json, world: World) -> dict[str, int]:
-    """The highest version ever given: what was written down, and what exists now."""
+    """The highest version ever given of each model: a number does not come back when its Model is deleted."""
     highest: dict[str, int] = dict((resource.get("status") or {}).get("modelVersions") or {})
-    for model in world.referrers(MODEL, at):
-        name = str(model["spec"].get("name"))
-        highest[name] = max(world.highest_version(Address(FAMILY, at.namespace, name)), highest.get(name, 0))
+    highest |= {family.name: world.highest_version(family) for family in world.families(at)}
     return dict(sorted(highest.items()))

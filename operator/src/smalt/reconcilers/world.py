@@ -27,7 +27,10 @@ class World(Protocol):
         """Objects of that kind whose spec refers to the target."""
 
     def highest_version(self, family: Address) -> int:
-        """The highest version of a model that was ever seen, whether it is still there or not; 0 when none was."""
+        """The highest version of a model that was ever given, whether it is still there or not; 0 when none was."""
+
+    def families(self, workspace: Address) -> list[Address]:
+        """The models that have, or once had, versions in the Workspace."""
 
 
 @dataclass(frozen=True)
