@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from support.controlplane import ControlPlane
+from support.rest import Rest
 
 Json = dict[str, Any]
 DIGEST = "sha256:" + "ab" * 32
@@ -44,7 +45,7 @@ def successful_result() -> Json:
 
 @dataclass
 class Player:
-    """Watches one namespace and answers; `step` may be called by hand instead of running the thread."""
+    """Watches one namespace and answers."""
 
     plane: ControlPlane
     namespace: str
@@ -63,26 +64,23 @@ class Player:
         self._thread.join(10)
 
     def _run(self) -> None:
+        self._rest = Rest(self.plane.kubeconfig, self.namespace)
         while not self._stop.wait(0.1):
-            self.step()
+            self._step()
 
-    def step(self) -> None:
+    def _step(self) -> None:
         """One look at everything that waits for a node, and its answer."""
-        kinds = "jobs,pods,deployments.apps,persistentvolumeclaims"
-        listed = json.loads(self.plane.kubectl("-n", self.namespace, "get", kinds, "-l", MANAGED, "-o", "json"))
-        pods = [item for item in listed["items"] if item["kind"] == "Pod"]
-        for item in listed["items"]:
-            match item["kind"]:
-                case "PersistentVolumeClaim":
-                    self._bind(item)
-                case "Deployment":
-                    self._roll_out(item, pods)
-                case "Job":
-                    self._finish(item, pods)
+        pods = self._rest.list("pods", MANAGED)
+        for claim in self._rest.list("persistentvolumeclaims", MANAGED):
+            self._bind(claim)
+        for deployment in self._rest.list("deployments", MANAGED):
+            self._roll_out(deployment, pods)
+        for job in self._rest.list("jobs", MANAGED):
+            self._finish(job, pods)
 
     def _bind(self, claim: Json) -> None:
         if claim.get("status", {}).get("phase") != "Bound":
-            self._status("persistentvolumeclaim", claim, {"phase": "Bound"})
+            self._rest.patch_status("persistentvolumeclaims", claim["metadata"]["name"], {"phase": "Bound"})
 
     def _roll_out(self, deployment: Json, pods: list[Json]) -> None:
         """A pod that is ready for the current template, and a status that says so."""
@@ -101,7 +99,7 @@ class Player:
             ],
         }
         if deployment.get("status", {}).get("observedGeneration") != generation:
-            self._status("deployment.apps", deployment, status)
+            self._rest.patch_status("deployments", deployment["metadata"]["name"], status)
 
     def _finish(self, job: Json, pods: list[Json]) -> None:
         if any(condition["type"] == "Complete" for condition in job.get("status", {}).get("conditions", [])):
@@ -118,7 +116,7 @@ class Player:
             "uncountedTerminatedPods": {},
             "conditions": [condition | {"type": "SuccessCriteriaMet"}, condition | {"type": "Complete"}],
         }
-        self._status("job", job, status)
+        self._rest.patch_status("jobs", job["metadata"]["name"], status)
 
     def _pod(self, name: str, owner: Json, template: Json, finished: bool = False) -> None:
         metadata = {
@@ -140,8 +138,8 @@ class Player:
         # A pod of its own API kind, but without volumes: nothing runs, only its report matters.
         container = {"name": template["spec"]["containers"][0]["name"], "image": "played"}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
-        self.plane.kubectl("-n", self.namespace, "create", "-f", "-", stdin=json.dumps(pod))
-        self._status("pod", pod, self._report(container["name"], finished))
+        self._rest.create("pods", pod)
+        self._rest.patch_status("pods", name, self._report(container["name"], finished))
 
     def _report(self, container: str, finished: bool) -> Json:
         instant = "2026-01-01T00:00:00Z"
@@ -164,10 +162,3 @@ class Player:
             "conditions": [{"type": "Ready", "status": "True"}],
             "containerStatuses": [running],
         }
-
-    def _status(self, kind: str, item: Json, status: Json) -> None:
-        name = item["metadata"]["name"]
-        patch = json.dumps({"status": status})
-        self.plane.kubectl(
-            "-n", self.namespace, "patch", kind, name, "--subresource=status", "--type=merge", "-p", patch
-        )
