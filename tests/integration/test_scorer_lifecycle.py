@@ -75,11 +75,71 @@ def test_a_pod_is_alive_but_not_ready_before_init_has_ended(started: list[Scorin
     assert pod.score({}).json == {"weight": 7}
 
 
-def test_a_pod_that_is_ended_during_init_goes_at_once(started: list[ScoringPod], tmp_path: Path) -> None:
-    pod = start(started, tmp_path, GATED)
+# C code that never comes back, lets other threads work meanwhile, and listens to no signal: a lock taken twice.
+HANGING = """
+import ctypes, os, pathlib
+
+def hang(name):
+    (pathlib.Path(os.environ["HOME"]) / (name + ".may-end.reached")).touch()
+    lock = ctypes.create_string_buffer(64)
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(lock)
+"""
+
+
+@pytest.mark.parametrize(
+    "script", [GATED, HANGING + "def init(): hang('init')\ndef run(raw): 1"], ids=["waiting", "in C code"]
+)
+def test_a_pod_that_is_ended_during_init_goes_at_once_and_says_so(
+    started: list[ScoringPod], tmp_path: Path, script: str
+) -> None:
+    pod = start(started, tmp_path, script)
     reached(pod, "init")
     pod.terminate()
-    assert pod.wait(5) == 0
+    assert pod.wait(5) == 1
+    assert pod.message["reason"] == "InitFailed"
+    assert "before init() of score script 'score.py' came back: see in the pod's log" in pod.message["message"]
+
+
+def test_a_run_that_does_not_let_itself_be_interrupted_is_answered_for_and_ends_the_server(
+    started: list[ScoringPod], tmp_path: Path
+) -> None:
+    settings = {"requestTimeoutSeconds": 1, "maxQueueWaitSeconds": 0.1}
+    script = HANGING + "def run(raw): return hang('run') if 'hang' in raw else 1"
+    pod = ScoringPod(tmp_path, script, FILES, requestSettings=settings)
+    started.append(pod.start("--stuck-seconds", "4"))
+    pod.wait_ready()
+    assert pod.score("hang").json == {"message": "Scoring timeout after 1000 ms"}
+    assert [pod.get(path).code for path in ("/readyz", "/healthz")] == [503, 200]
+    assert b"run() is over its time" in pod.get("/readyz").body
+    assert pod.score("other").code == 503
+    assert pod.wait(20) == 1
+    assert pod.message["reason"] == "RunStuck"
+    assert "requestSettings.requestTimeout (1 s)" in pod.message["message"]
+
+
+FORKING = """
+import os, signal, time
+
+def run(raw_data):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, b"x")
+        time.sleep(600)
+    os.read(reading, 1)
+    os.kill(child, signal.SIGTERM)
+    return os.WTERMSIG(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_process_that_the_script_forks_can_be_ended_and_the_server_stays(
+    started: list[ScoringPod], tmp_path: Path
+) -> None:
+    pod = start(started, tmp_path, FORKING, requestSettings={"requestTimeoutSeconds": 20})
+    pod.wait_ready()
+    assert [pod.score({}).json, pod.score({}).json] == [15, 15]
+    assert pod.get("/readyz").code == 200
 
 
 def test_probes_are_answered_while_a_run_is_busy(started: list[ScoringPod], tmp_path: Path) -> None:

@@ -80,13 +80,13 @@ class ScoringPod:
         for name, key in (("primaryKey", primary), ("secondaryKey", secondary)):
             (self.keys / name).write_text(key)
 
-    def start(self) -> ScoringPod:
-        """Start the server and return at once."""
+    def start(self, *further: str) -> ScoringPod:
+        """Start the server, with further arguments, and return at once."""
         self.write_contract()
         paths = {"contract": "scoring.json", "model-root": "model", "work": "work", "environment": "environment"}
         paths |= {"keys": "keys", "termination-log": "termination-log"}
         arguments = [part for name, path in paths.items() for part in (f"--{name}", str(self.folder / path))]
-        return self.launch("serve", *arguments, "--host", "127.0.0.1", "--port", str(self.port))
+        return self.launch("serve", *arguments, "--host", "127.0.0.1", "--port", str(self.port), *further)
 
     def fetch(self, **variables: str) -> int:
         """What the init container does; its exit code."""

@@ -6,9 +6,12 @@ import argparse
 import os
 import signal
 import sys
+import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from smalt_scorer import contract as contracts
 from smalt_scorer import direct, script
@@ -19,7 +22,7 @@ from smalt_scorer.fetch import Server as Artifacts
 from smalt_scorer.fetch import fetch, verify
 from smalt_scorer.keys import Keys
 from smalt_scorer.metrics import Metrics
-from smalt_scorer.scoring import Scoring
+from smalt_scorer.scoring import STUCK_SECONDS, Scoring
 from smalt_scorer.server import Server
 from smalt_scorer.termination import LOG, leave
 
@@ -66,6 +69,12 @@ def end(failure: Failure, log: Path) -> None:
     leave(failure, log)
 
 
+def end_at_once(failure: Failure, log: Path) -> NoReturn:
+    """From a side thread, while the main thread is in code that does not come back."""
+    end(failure, log)
+    os._exit(1)
+
+
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m smalt_scorer", description="Serves a model behind POST /score.")
     verbs = made.add_subparsers(dest="verb", required=True)
@@ -83,6 +92,12 @@ def parser() -> argparse.ArgumentParser:
     serving.add_argument("--scoring-script", type=Path, help="the score script, on a laptop")
     serving.add_argument("--host", help="0.0.0.0 with a contract, else 127.0.0.1")
     serving.add_argument("--port", type=int, default=8080)
+    serving.add_argument(
+        "--stuck-seconds",
+        type=float,
+        default=STUCK_SECONDS,
+        help="a run() that does not end so long after its time-out ends the server",
+    )
     for each in (fetching, serving):
         each.add_argument("--termination-log", type=Path, default=LOG, help=argparse.SUPPRESS)
     return made
@@ -101,17 +116,48 @@ def fetch_model(options: argparse.Namespace) -> None:
 
 
 def serve_contract(options: argparse.Namespace) -> None:
+    began = time.monotonic()
     contract = contracts.read(options.contract)
     in_environment(options.environment)
     model_dir = contract.model.folder(options.model_root)
     artifact = contract.model.artifact(options.model_root)
     metrics = Metrics(contract.model.name, str(contract.model.version), contract.model.digest)
     keys = Keys(options.keys) if contract.needs_key else None
-    server = open_port(contract.requests, metrics, keys, options.host or "0.0.0.0", options.port)  # noqa: S104
+    server = open_port(
+        options,
+        contract.requests,
+        metrics,
+        keys,
+        "0.0.0.0",  # noqa: S104
+        lambda: end_at_once(not_started(contract, time.monotonic() - began), options.termination_log),
+    )
     verify(contract.model, artifact)
     os.environ.update(contract.environment_variables)
     os.environ["AZUREML_MODEL_DIR"] = str(model_dir)
     server.work(run_of(contract, artifact, options.work))
+
+
+def not_started(contract: Contract, seconds: float) -> Failure:
+    """Kubernetes ends a container whose start takes too long, as it does one of a pod that is deleted."""
+    ended = f"the container was ended after {seconds:.0f} s, before"
+    if contract.scoring_script is None:
+        return Failure(
+            "ModelNotLoadable",
+            f"{ended} the model was loaded: see the pod's log; register a smaller model, or raise spec.resources",
+        )
+    return Failure(
+        "InitFailed",
+        f"{ended} init() of score script '{contract.scoring_script}' came back: see in the pod's log how far it came, "
+        "correct what it waits for and apply again",
+    )
+
+
+def stuck(settings: RequestSettings, seconds: float) -> Failure:
+    return Failure(
+        "RunStuck",
+        f"run() did not end within requestSettings.requestTimeout ({settings.timeout_seconds:g} s), nor could it be "
+        f"interrupted in the {seconds:g} s after it, so the container starts again: make run() faster, or raise requestTimeout",
+    )
 
 
 def in_environment(folder: Path) -> None:
@@ -141,9 +187,8 @@ def serve_folder(options: argparse.Namespace) -> None:
     if options.model_dir is None:
         raise Failure("InternalError", "name a --contract, or a --model-dir with or without --scoring-script")
     model_dir = options.model_dir.resolve()
-    server = open_port(
-        RequestSettings(), Metrics(model_dir.name, "", ""), None, options.host or "127.0.0.1", options.port
-    )
+    metrics = Metrics(model_dir.name, "", "")
+    server = open_port(options, RequestSettings(), metrics, None, "127.0.0.1", lambda: os._exit(0))
     os.environ["AZUREML_MODEL_DIR"] = str(model_dir)
     run: Any
     if options.scoring_script:
@@ -155,10 +200,23 @@ def serve_folder(options: argparse.Namespace) -> None:
     server.work(run)
 
 
-def open_port(settings: RequestSettings, metrics: Metrics, keys: Keys | None, host: str, port: int) -> Server:
+def open_port(
+    options: argparse.Namespace,
+    settings: RequestSettings,
+    metrics: Metrics,
+    keys: Keys | None,
+    host: str,
+    on_early_end: Callable[[], object],
+) -> Server:
     """Listens before anything is loaded, so that probes are answered from the beginning."""
-    scoring = Scoring(settings.timeout_seconds, settings.max_concurrent, settings.max_queue_wait_seconds)
-    server = Server(Application(scoring, settings, metrics, keys), host, port)
+    scoring = Scoring(
+        settings.timeout_seconds,
+        settings.max_concurrent,
+        settings.max_queue_wait_seconds,
+        partial(end_at_once, stuck(settings, options.stuck_seconds), options.termination_log),
+        options.stuck_seconds,
+    )
+    server = Server(Application(scoring, settings, metrics, keys), options.host or host, options.port, on_early_end)
     try:
         server.start()
     except OSError as error:

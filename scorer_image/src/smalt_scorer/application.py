@@ -23,8 +23,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _JSON, _TEXT = b"application/json", b"text/plain; charset=utf-8"
 _FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data")
 MOST_CLIENT_ID = 100
-# A run() that is so far over its time does not listen: the liveness probe then lets the pod be restarted.
-STUCK_SECONDS = 30.0
 SCRIPT_FAILED = "An unexpected error occurred in scoring script. Check the logs for more info."
 
 
@@ -73,16 +71,20 @@ class Application:
         if path == "/metrics":
             return Answer(200, self.metrics.text(), b"text/plain; version=0.0.4; charset=utf-8")
         if path == "/readyz":
-            good = self.is_ready and not self.is_stopping
-            return Answer(
-                200 if good else 503,
-                b"ready\n" if good else b"the model is not loaded, or the pod is stopping\n",
-                _TEXT,
-            )
+            why_not = self._why_not_ready()
+            return Answer(503 if why_not else 200, f"{why_not or 'ready'}\n".encode(), _TEXT)
         stuck = self.scoring.stuck_seconds()
-        if stuck > STUCK_SECONDS:
+        if stuck > self.scoring.most_stuck_seconds:
             return Answer(503, f"run() has been stuck for {stuck:.0f} s\n".encode(), _TEXT)
         return Answer(200, b"Healthy", _TEXT)
+
+    def _why_not_ready(self) -> str | None:
+        """Why no request should be sent here now."""
+        if not self.is_ready:
+            return "the model is not loaded"
+        if self.is_stopping:
+            return "the pod is stopping"
+        return "run() is over its time and does not end" if self.scoring.is_stuck() else None
 
     async def _score(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value for name, value in scope["headers"]}

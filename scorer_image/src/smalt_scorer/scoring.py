@@ -20,6 +20,11 @@ from typing import Any
 from smalt_scorer.answers import body_of
 from smalt_scorer.direct import BadRequest
 
+# An interrupted run() has answered by then; one that does not listen, as long calls of C code do not, is not waited for.
+GRACE_SECONDS = 0.5
+# A run() that is so far over its time will not end by itself.
+STUCK_SECONDS = 30.0
+
 
 class Busy(Exception):
     """No turn came in time, or too many are waiting."""
@@ -60,12 +65,22 @@ class Work:
 class Scoring:
     """The queue between the threads, and the main thread's work on it."""
 
-    def __init__(self, timeout_seconds: float, max_waiting: int, max_queue_wait_seconds: float) -> None:
+    def __init__(
+        self,
+        timeout_seconds: float,
+        max_waiting: int,
+        max_queue_wait_seconds: float,
+        on_stuck: Callable[[], object],
+        most_stuck_seconds: float = STUCK_SECONDS,
+    ) -> None:
         self.timeout_seconds = timeout_seconds
         self.max_waiting = max_waiting
         self.max_queue_wait_seconds = max_queue_wait_seconds
+        self.on_stuck = on_stuck
+        self.most_stuck_seconds = most_stuck_seconds
         self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._accepted = 0
+        self._present: Work | None = None
         self._busy_since: float | None = None
 
     # --- the event loop's side ---
@@ -84,14 +99,31 @@ class Scoring:
                 if not work.started.is_set():
                     work.is_given_up = True
                     raise Busy from None
-            return await work.done
+            return await self._outcome(work)
         finally:
             self._accepted -= 1
+
+    async def _outcome(self, work: Work) -> tuple[bytes, float]:
+        """What the main thread makes of it. Its caller hears of the end of the time whether run() does or not."""
+        try:
+            return await asyncio.wait_for(work.done, self.timeout_seconds + GRACE_SECONDS)
+        except TimeoutError:
+            print(f"run() goes on after {self.timeout_seconds} s and cannot be interrupted", file=sys.stderr)
+            work.loop.call_later(self.most_stuck_seconds, self._judge, work)
+            raise TimedOut from None
+
+    def _judge(self, work: Work) -> None:
+        if self._present is work:
+            self.on_stuck()
 
     def stuck_seconds(self) -> float:
         """For how long a run() has been over its time; it does not listen to SIGALRM, as some C code does."""
         since = self._busy_since
         return 0.0 if since is None else max(0.0, time.monotonic() - since - self.timeout_seconds)
+
+    def is_stuck(self) -> bool:
+        """Whoever asks now would wait for a run() that was given up."""
+        return self.stuck_seconds() > GRACE_SECONDS
 
     def stop(self) -> None:
         """Ends `work` when what is queued is done."""
@@ -107,7 +139,7 @@ class Scoring:
 
     def _one(self, run: Callable[[str, Mapping[str, str]], Any], work: Work) -> None:
         work.tell(work.started.set)
-        self._busy_since = time.monotonic()
+        self._present, self._busy_since = work, time.monotonic()
         began = time.perf_counter()
         try:
             # Put into JSON here: the next run() may change what this one gave back.
@@ -126,7 +158,7 @@ class Scoring:
             milliseconds = (time.perf_counter() - began) * 1000
             work.tell(partial(_succeed, work, (body, milliseconds)))
         finally:
-            self._busy_since = None
+            self._present, self._busy_since = None, None
 
     def _in_time(self, run: Callable[[str, Mapping[str, str]], Any], work: Work) -> Any:
         # Each time anew: a script may have set an alarm of its own.
