@@ -15,6 +15,8 @@ from cluster.progress import SetUpFailed, step
 from cluster.shell import run
 
 VERSION = "0.1.0"
+# What `kubectl apply -k` takes where the images are known by the names they were built under.
+INSTALLATION = "manifests/"
 # What each Dockerfile copies; `requirements` are the locks it installs.
 PARTS: dict[str, tuple[str, ...]] = {
     "operator": ("operator", "requirements/operator.txt"),

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cluster import host, images, network, owner
+from cluster import host, images, kernel, network, owner
 from cluster.addons import Addons, names_resolve
 from cluster.controlplane import Plane, Ports
 from cluster.engine import PAUSE, Engine, ensure_base, ensure_pause
@@ -64,6 +64,7 @@ class LocalCluster:
             self._start()
 
     def _start(self) -> None:
+        kernel.remember()
         network.network_up()
         with step("control plane"):
             self.plane.start()
@@ -105,6 +106,7 @@ class LocalCluster:
         if owner.owner() == self.folder:
             host.remove_cgroups()
             network.network_down()
+            kernel.restore()
         shutil.rmtree(self.folder / "cni-leases", ignore_errors=True)
 
     def status(self) -> str:
@@ -128,6 +130,9 @@ class LocalCluster:
             made = images.build(self.engine.docker, base, network="host")
             images.hand_over(self.engine, self.node, [images.tag(name) for name in made])
             images.remember(made)
+
+    def installation(self) -> str:
+        return images.INSTALLATION
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cluster import kernel
 from cluster.controlplane import SERVICE_RANGE
 from cluster.shell import run, succeeds
 
@@ -33,7 +34,7 @@ def network_up() -> None:
     """An address for the node that is not loopback, and Services' packets kept on this machine."""
     _node_bridge()
     run(["ip", "route", "replace", SERVICE_RANGE, "dev", NODE_BRIDGE])
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    (kernel.SETTINGS / kernel.FORWARDING).write_text("1")
     run(["nft", "-f", "-"], text=_RULES)
     _allow_forwarding()
 

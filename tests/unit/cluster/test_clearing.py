@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from cluster import host, network, processes
-from cluster.local import LocalCluster
+from cluster import host, kernel, network, processes
+from cluster.local import LocalCluster, locked
+from cluster.paths import REPOSITORY
 
 
 def test_only_our_pods_are_forgotten(tmp_path: Path) -> None:
@@ -93,3 +96,61 @@ def test_what_is_evaluated_by_a_shell_builds_nothing(tmp_path: Path, monkeypatch
     found = LocalCluster().environment()
     assert found["PATH"].endswith(":$PATH")
     assert not (tmp_path / "programs").exists()
+
+
+def kernel_settings(folder: Path, **changed: str) -> Path:
+    """A kernel that has not loaded what tracks connections."""
+    for name in kernel.CHANGED:
+        if "conntrack" not in name:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(changed.get(Path(name).name, "0") + "\n")
+    return folder
+
+
+def test_what_a_cluster_sets_in_the_kernel_is_set_back(tmp_path: Path) -> None:
+    record, settings = tmp_path / "record", kernel_settings(tmp_path / "sys", panic="5")
+    before = kernel.values(settings)
+    kernel.remember(record, settings)
+    kernel_settings(settings, ip_forward="1", panic="10")
+    # A repair finds what the cluster has set.
+    kernel.remember(record, settings)
+    kernel.restore(record, settings)
+    assert kernel.values(settings) == before
+    assert not record.exists()
+
+
+def test_a_setting_that_nobody_changed_is_not_written(tmp_path: Path) -> None:
+    record, settings = tmp_path / "record", kernel_settings(tmp_path / "sys")
+    kernel.remember(record, settings)
+    written = {name: (settings / name).stat().st_mtime_ns for name in kernel.values(settings)}
+    kernel.restore(record, settings)
+    assert {name: (settings / name).stat().st_mtime_ns for name in written} == written
+
+
+def test_without_a_record_nothing_is_set_back(tmp_path: Path) -> None:
+    settings = kernel_settings(tmp_path / "sys", ip_forward="1")
+    kernel.restore(tmp_path / "record", settings)
+    assert kernel.values(settings)[kernel.FORWARDING] == "1"
+
+
+def test_who_comes_second_is_told_who_holds_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SMALT_CACHE", str(tmp_path))
+    entered = threading.Event()
+
+    def come_second() -> None:
+        with locked():
+            entered.set()
+
+    second = threading.Thread(target=come_second)
+    with locked():
+        second.start()
+        said, deadline = "", time.monotonic() + 10
+        while "waiting" not in said and time.monotonic() < deadline:
+            said += capsys.readouterr().out
+            time.sleep(0.01)
+        assert said == f"waiting for process {os.getpid()} in {REPOSITORY}, which is setting the cluster up\n"
+        assert not entered.is_set()
+    assert entered.wait(10)
+    second.join()
