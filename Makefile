@@ -19,9 +19,10 @@ demo: $(READY) ## a cluster, Smalt, the quickstart and a real prediction; leaves
 	@$(SYSTEM) -m demo
 
 test: $(READY) ## every test, those against the real cluster included (sets everything up)
+	@$(SYSTEM) -m cluster for-tests
 	@$(SYSTEM) -m cluster up
 	@$(SYSTEM) -m cluster images
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@markers=$$($(SYSTEM) -m cluster markers) && set -x && $(BIN)/python -m pytest -m "$$markers" $(PYTEST_ARGS)
 
 check: $(READY) ## format, lint, types, import contracts, generated files, unit, golden and contract tests
 	$(BIN)/ruff format --check .
@@ -63,12 +64,6 @@ setup: $(READY) ## the virtualenv alone
 clean: ## remove what was built here (the cache folder of binaries and images stays)
 	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-# A virtualenv from the lock; the project's own packages by path, so that nothing is built or fetched without a hash.
 $(READY): requirements/dev.txt
-	@$(SYSTEM) -m cluster doctor --only python
-	@echo "virtualenv from requirements/dev.txt"
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
-	 printf '%s\n' $(CURDIR)/operator/src $(CURDIR)/trainer_image/src $(CURDIR)/scorer_image/src > $$site/smalt.pth
+	@$(SYSTEM) -m cluster virtualenv $(VENV)
 	@touch $@

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Protocol
 
-from cluster import doctor, images
+from cluster import doctor, for_tests, images, virtualenv
 from cluster.elsewhere import CurrentCluster, KindCluster
 from cluster.local import LocalCluster
-from cluster.progress import SetUpFailed, fail
+from cluster.progress import ProgramFailed, SetUpFailed, fail
 
 
 class Cluster(Protocol):
@@ -21,10 +22,15 @@ class Cluster(Protocol):
     def status(self) -> str: ...
     def environment(self) -> dict[str, str]: ...
     def images(self) -> None: ...
+    def installation(self) -> str: ...
+
+
+def choice() -> str:
+    return os.environ.get("CLUSTER") or "local"
 
 
 def chosen() -> Cluster:
-    match os.environ.get("CLUSTER") or "local":
+    match choice():
         case "local":
             return LocalCluster()
         case "kind":
@@ -44,19 +50,38 @@ def main() -> int:
     verbs.add_parser("images", help="build the images and hand them over").add_argument(
         "--stamp", action="store_true", help="print what was handed over, by content"
     )
-    verbs.add_parser("doctor", help="what is missing here").add_argument("--only", choices=["python"])
+    verbs.add_parser("installation", help="print the folder for `kubectl apply -k`")
+    verbs.add_parser("doctor", help="what is missing here")
+    verbs.add_parser("virtualenv", help="make the virtualenv of the lock").add_argument("folder", type=Path)
+    verbs.add_parser("for-tests", help="may the tests have this cluster, and what they need besides")
+    verbs.add_parser("markers", help="print which tests can run here, as pytest's -m takes it")
     options = parser.parse_args()
     try:
         return act(options)
-    except SetUpFailed as failure:
+    except ProgramFailed as failure:
         troubles = "".join(f"\n{trouble}" for trouble in doctor.network_troubles())
         return fail(f"\n{failure}{troubles}")
+    except SetUpFailed as failure:
+        return fail(f"\n{failure}")
 
 
 def act(options: argparse.Namespace) -> int:
-    if options.verb == "doctor":
-        return diagnose(options.only)
-    cluster = chosen()
+    match options.verb:
+        case "doctor":
+            return diagnose()
+        case "virtualenv":
+            virtualenv.make(options.folder)
+            return 0
+        case "for-tests":
+            for_tests.prepare(choice(), os.environ)
+            return 0
+        case "markers":
+            print(for_tests.markers(choice()))
+            return 0
+    return act_on(chosen(), options)
+
+
+def act_on(cluster: Cluster, options: argparse.Namespace) -> int:
     if options.verb == "up":
         return go_up(cluster)
     if options.verb == "images" and options.stamp:
@@ -67,6 +92,8 @@ def act(options: argparse.Namespace) -> int:
         cluster.down()
     elif options.verb == "status":
         print(cluster.status())
+    elif options.verb == "installation":
+        print(cluster.installation())
     else:
         for name, value in cluster.environment().items():
             print(f'export {name}="{value}"')
@@ -82,9 +109,9 @@ def go_up(cluster: Cluster) -> int:
     return 0
 
 
-def diagnose(only: str | None) -> int:
+def diagnose() -> int:
     troubles = list(doctor.python_troubles())
-    if only is None and (os.environ.get("CLUSTER") or "local") == "local":
+    if choice() == "local":
         troubles += doctor.cluster_troubles()
         if not doctor.has_all_programs():
             troubles += doctor.network_troubles()

@@ -10,18 +10,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from cluster import owner
+from cluster import owner, virtualenv
 from cluster.controlplane import Ports
 from cluster.node import KUBELET_PORT, PROXY_HEALTH_PORT, PROXY_METRICS_PORT
-from cluster.paths import cache, search_path, state
+from cluster.paths import REPOSITORY, cache, search_path, state
 from cluster.processes import Process
 from cluster.programs import LEAST_GO, PACKAGES, folder_name
 
-LEAST_PYTHON = (3, 11)
 LEAST_FREE_GIB = 12
-_LISTEN = "0A"
 # Of the programs, those that listen where another program may do so already.
 PORTS = (
     ("etcd", Ports().etcd),
@@ -35,10 +34,12 @@ _LISTEN = "0A"
 
 
 def python_troubles() -> Iterator[str]:
-    if sys.version_info < LEAST_PYTHON:
-        yield f"Python {sys.version.split()[0]} is too old: install Python 3.11 or later, and say PYTHON=python3.11"
-    if subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True).returncode != 0:
-        yield "Python's venv module is missing: `apt-get install python3-venv`, or say PYTHON= of a complete Python"
+    """What would keep `make setup` from making a virtualenv, or what it would have to install for that."""
+    trouble = virtualenv.version_trouble()
+    if trouble:
+        yield trouble
+    if not virtualenv.has_venv():
+        yield virtualenv.venv_trouble()
 
 
 def cluster_troubles() -> Iterator[str]:
@@ -93,35 +94,64 @@ def listening_ports(tables: tuple[str, ...] = ("/proc/net/tcp", "/proc/net/tcp6"
     return found
 
 
+class Source(NamedTuple):
+    """Something that the set-up fetches from, or the proxy on the way there."""
+
+    name: str
+    host: str
+    port: int
+    check: str
+
+
 def network_troubles(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
     """Asked for when something has to be fetched, or failed that may have needed it."""
-    source = module_source(environment)
-    if source is None:
-        return  # Go itself is missing, which is told elsewhere
-    name, address = source
-    try:
-        socket.create_connection(address, timeout=5).close()
-    except OSError as error:
-        yield f"{name} {address[0]}:{address[1]} cannot be reached ({error}): check the network, HTTPS_PROXY and GOPROXY"
+    # Where nobody knows a source, what it is for is missing, which is told elsewhere.
+    sources = dict.fromkeys(each for each in (package_index(environment), module_source(environment)) if each)
+    for source in sources:
+        try:
+            socket.create_connection((source.host, source.port), timeout=5).close()
+        except OSError as error:
+            yield f"{source.name} {source.host}:{source.port} cannot be reached ({error}): check {source.check}"
 
 
-def module_source(environment: Mapping[str, str]) -> tuple[str, tuple[str, int]] | None:
-    """Where Go modules come from, and through what: what it is called, its host and port. None where nobody knows."""
-    sources = environment.get("GOPROXY") or _go_setting("GOPROXY")
-    first = next((each for each in re.split(r"[,|]", sources) if "://" in each), None)
-    if first is None:
-        return None
-    source = urlsplit(first)
+def module_source(environment: Mapping[str, str]) -> Source | None:
+    """Where Go modules come from."""
+    addresses = environment.get("GOPROXY") or _go_setting("GOPROXY")
+    first = next((each for each in re.split(r"[,|]", addresses) if "://" in each), None)
+    return _on_the_way("the Go module proxy", first, "GOPROXY", environment) if first else None
+
+
+def package_index(environment: Mapping[str, str]) -> Source | None:
+    """Where Python packages come from."""
+    address = environment.get("PIP_INDEX_URL") or _pip_index()
+    return _on_the_way("the Python package index", address, "PIP_INDEX_URL", environment) if address else None
+
+
+def _on_the_way(name: str, address: str, variable: str, environment: Mapping[str, str]) -> Source:
+    source = urlsplit(address)
     proxy = environment.get("HTTPS_PROXY") or environment.get("https_proxy")
     if proxy and source.scheme == "https":
         found = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        return "the proxy", (found.hostname or "", found.port or (443 if found.scheme == "https" else 80))
-    return "the Go module proxy", (source.hostname or "", source.port or (80 if source.scheme == "http" else 443))
+        port = found.port or (443 if found.scheme == "https" else 80)
+        return Source("the proxy", found.hostname or "", port, "the network and HTTPS_PROXY")
+    port = source.port or (80 if source.scheme == "http" else 443)
+    return Source(name, source.hostname or "", port, f"the network, HTTPS_PROXY and {variable}")
 
 
 def _go_setting(name: str) -> str:
     go = shutil.which("go", path=f"{search_path()}:/usr/local/go/bin")
     return subprocess.run([go, "env", name], capture_output=True, text=True).stdout.strip() if go else ""
+
+
+def _pip_index() -> str:
+    """What pip would ask, its configuration files and its default included; empty where there is no pip."""
+    ask = "from pip._internal.commands import create_command as c; print(c('install').parser.get_default_values().index_url)"
+    for python in (REPOSITORY / ".venv/bin/python", Path(sys.executable)):
+        if python.exists():
+            asked = subprocess.run([python, "-c", ask], capture_output=True, text=True)
+            if asked.returncode == 0:
+                return asked.stdout.strip()
+    return ""
 
 
 def has_all_programs() -> bool:

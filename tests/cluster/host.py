@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cluster.paths import search_path
 from cluster.processes import end_all
-from cluster.progress import SetUpFailed, step
+from cluster.progress import ProgramFailed, SetUpFailed, step
 from cluster.shell import run
 
 CGROUP = "smalt-node"
@@ -29,32 +30,62 @@ PACKAGES = {
     "socat": "socat",
     "debootstrap": "debootstrap",
     "openssl": "openssl",
+    # The cluster needs none; README's commands do.
+    "curl": "curl",
 }
+# What tests start besides: the trainer's wrapper runs in Pythons that are not CPython 3.11.
+TEST_PACKAGES = {"pypy3": "pypy3"}
+APT_FAILED = (
+    "The packages above come from Debian: check the network, the sources in /etc/apt and, behind a proxy, "
+    "Acquire::http::Proxy in /etc/apt/apt.conf.d (`apt-get update` shows what fails)."
+)
 
 
 def install_packages() -> None:
-    """What is missing, from the distribution. SetUpFailed when that is not Debian's, or there is no network."""
-    missing = {package for program, package in PACKAGES.items() if not _which(program)}
+    """What the cluster and README's commands lack here. SetUpFailed as `install` says."""
+    missing = missing_packages(PACKAGES)
     if not (CNI_PLUGINS / "ptp").exists():
         missing.add("containernetworking-plugins")
-    if not missing:
-        return
-    if not shutil.which("apt-get"):
-        raise SetUpFailed(f"install {', '.join(sorted(missing))}: there is no apt-get here. Or use CLUSTER=kind")
-    with step(f"install {' '.join(sorted(missing))}"):
-        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-        run(["apt-get", "-qq", "update"], environment=quiet)
-        # Debian would start the services at once; ours are our own, beside them.
-        policy = Path("/usr/sbin/policy-rc.d")
-        is_ours = not policy.exists()
-        if is_ours:
-            policy.write_text("#!/bin/sh\nexit 101\n")
-            policy.chmod(0o755)
+    if missing:
+        if not shutil.which("apt-get"):
+            raise SetUpFailed(f"install {', '.join(sorted(missing))}: there is no apt-get here. Or use CLUSTER=kind")
+        install(missing)
+
+
+def missing_packages(programs: Mapping[str, str]) -> set[str]:
+    """The packages of those programs that are not here."""
+    return {package for program, package in programs.items() if not _which(program)}
+
+
+def can_install() -> bool:
+    """Debian's package manager, and the right to use it."""
+    return shutil.which("apt-get") is not None and os.geteuid() == 0
+
+
+def install(packages: Iterable[str]) -> None:
+    """From the distribution. SetUpFailed with what to check when that cannot be reached, or knows no such package."""
+    wanted = sorted(packages)
+    with step(f"install {' '.join(wanted)}"):
         try:
-            run(["apt-get", "-qq", "install", "-y", "--no-install-recommends", *sorted(missing)], environment=quiet)
-        finally:
-            if is_ours:
-                policy.unlink()
+            _apt_install(wanted)
+        except ProgramFailed as failure:
+            raise ProgramFailed(f"{failure}\n{APT_FAILED}") from failure
+
+
+def _apt_install(packages: list[str]) -> None:
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    run(["apt-get", "-qq", "update"], environment=quiet)
+    # Debian would start the services at once; ours are our own, beside them.
+    policy = Path("/usr/sbin/policy-rc.d")
+    is_ours = not policy.exists()
+    if is_ours:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    try:
+        run(["apt-get", "-qq", "install", "-y", "--no-install-recommends", *packages], environment=quiet)
+    finally:
+        if is_ours:
+            policy.unlink()
 
 
 def _which(program: str) -> str | None:

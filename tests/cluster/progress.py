@@ -12,6 +12,10 @@ class SetUpFailed(RuntimeError):
     """The set-up cannot go on; the text says what is missing and how to get it."""
 
 
+class ProgramFailed(SetUpFailed):
+    """A program that was started has failed; it may have wanted something from the network."""
+
+
 @contextmanager
 def step(title: str) -> Iterator[None]:
     """Prints the title, and the time when it took more than a moment."""

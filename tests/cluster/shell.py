@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cluster.paths import search_path
-from cluster.progress import SetUpFailed
+from cluster.progress import ProgramFailed, SetUpFailed
 
 
 def run(
@@ -21,7 +21,7 @@ def run(
     seconds: float = 3600,
     check: bool = True,
 ) -> str:
-    """Standard output. SetUpFailed with the end of standard error when the program fails, or is not there."""
+    """Standard output. ProgramFailed with the end of standard error when it fails; SetUpFailed when it is not there."""
     words = [str(word) for word in command]
     try:
         finished = subprocess.run(
@@ -36,10 +36,10 @@ def run(
     except FileNotFoundError as error:
         raise SetUpFailed(f"'{words[0]}' is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise SetUpFailed(f"`{shlex.join(words)}` took longer than {seconds:.0f} s") from error
+        raise ProgramFailed(f"`{shlex.join(words)}` took longer than {seconds:.0f} s") from error
     if check and finished.returncode != 0:
         said = (finished.stderr.strip() or finished.stdout.strip())[-2000:]
-        raise SetUpFailed(f"`{shlex.join(words)}` failed:\n{said}")
+        raise ProgramFailed(f"`{shlex.join(words)}` failed:\n{said}")
     return finished.stdout
 
 

@@ -57,8 +57,9 @@ def main() -> int:
 
 
 def install(kubectl: Kubectl) -> None:
-    with step("install Smalt: kubectl apply -k manifests/") as under_way:
-        kubectl("apply", "-k", "manifests/")
+    folder = cluster("installation").strip()
+    with step(f"install Smalt: kubectl apply -k {folder}") as under_way:
+        kubectl("apply", "-k", folder)
         restart_outdated(kubectl, under_way)
         kubectl("rollout", "status", "deployment/smalt-operator", "--timeout=180s")
 

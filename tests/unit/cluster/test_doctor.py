@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import doctor, owner
+from cluster import doctor, owner, virtualenv
+from cluster.paths import REPOSITORY
+from cluster.programs import LEAST_GO
 from cluster.progress import SetUpFailed
 
 
@@ -38,7 +40,7 @@ def test_go_is_not_asked_for_when_everything_is_built(empty_cache: Path) -> None
 
 
 def test_an_old_python_is_named_with_the_way_to_choose_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "LEAST_PYTHON", (99, 0))
+    monkeypatch.setattr(virtualenv, "LEAST_PYTHON", (99, 0))
     [trouble] = doctor.python_troubles()
     assert sys.version.split()[0] in trouble
     assert "PYTHON=" in trouble
@@ -46,7 +48,7 @@ def test_an_old_python_is_named_with_the_way_to_choose_another(monkeypatch: pyte
 
 def test_a_python_without_venv_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.sys, "executable", "/bin/false")
-    assert [each for each in doctor.python_troubles() if "apt-get install python3-venv" in each]
+    assert [each for each in doctor.python_troubles() if f"apt-get install {virtualenv.venv_package()}" in each]
 
 
 def test_who_is_not_root_is_told_of_kind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,28 +81,58 @@ def test_only_listening_sockets_take_a_port(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({"GOPROXY": "https://modules.example/go,direct"}, ("the Go module proxy", ("modules.example", 443))),
-        ({"GOPROXY": "http://modules.example:8081|direct"}, ("the Go module proxy", ("modules.example", 8081))),
+        ({"GOPROXY": "https://modules.example/go,direct"}, ("the Go module proxy", "modules.example", 443)),
+        ({"GOPROXY": "http://modules.example:8081|direct"}, ("the Go module proxy", "modules.example", 8081)),
         (
             {"GOPROXY": "https://modules.example", "HTTPS_PROXY": "proxy.example:3128"},
-            ("the proxy", ("proxy.example", 3128)),
+            ("the proxy", "proxy.example", 3128),
         ),
         (
             {"GOPROXY": "http://modules.example", "HTTPS_PROXY": "proxy.example:3128"},
-            ("the Go module proxy", ("modules.example", 80)),
+            ("the Go module proxy", "modules.example", 80),
         ),
     ],
 )
 def test_the_network_is_asked_for_where_modules_come_from(
-    environment: dict[str, str], expected: tuple[str, tuple[str, int]]
+    environment: dict[str, str], expected: tuple[str, str, int]
 ) -> None:
-    assert doctor.module_source(environment) == expected
+    source = doctor.module_source(environment)
+    assert source is not None
+    assert source[:3] == expected
 
 
-def test_an_unreachable_source_is_a_sentence() -> None:
-    [trouble] = doctor.network_troubles({"GOPROXY": "http://127.0.0.1:1"})
-    assert "127.0.0.1:1 cannot be reached" in trouble
-    assert "GOPROXY" in trouble
+def test_the_network_is_asked_for_where_packages_come_from() -> None:
+    source = doctor.package_index({"PIP_INDEX_URL": "https://somebody:secret@index.example:8443/simple"})
+    assert source is not None
+    assert source[:3] == ("the Python package index", "index.example", 8443)
+
+
+def test_pip_itself_knows_where_packages_come_from_when_no_variable_says_it() -> None:
+    source = doctor.package_index({})
+    assert source is not None
+    assert source.host
+
+
+def test_sources_that_cannot_be_reached_are_a_sentence_each() -> None:
+    here = "http://127.0.0.1:1"
+    index, modules = doctor.network_troubles({"GOPROXY": here, "PIP_INDEX_URL": f"{here}/simple"})
+    assert index.startswith("the Python package index 127.0.0.1:1 cannot be reached (")
+    assert index.endswith("): check the network, HTTPS_PROXY and PIP_INDEX_URL")
+    assert modules.startswith("the Go module proxy 127.0.0.1:1 cannot be reached (")
+    assert modules.endswith("): check the network, HTTPS_PROXY and GOPROXY")
+
+
+def test_a_proxy_that_is_on_the_way_to_both_is_named_once() -> None:
+    there = "https://source.example"
+    environment = {"GOPROXY": there, "PIP_INDEX_URL": there, "HTTPS_PROXY": "http://127.0.0.1:1"}
+    [trouble] = doctor.network_troubles(environment)
+    assert trouble.startswith("the proxy 127.0.0.1:1 cannot be reached")
+
+
+def test_readme_asks_for_what_the_doctor_asks_for() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    assert f"Go {LEAST_GO[0]}.{LEAST_GO[1]} or later" in readme
+    assert f"{doctor.LEAST_FREE_GIB} GiB" in readme
 
 
 def test_the_second_cluster_is_told_who_has_the_machine(tmp_path: Path) -> None:
