@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import shutil
@@ -9,17 +11,47 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from demo.kubectl import REPOSITORY, Kubectl
-from support.readme import of_language
+from support.readme import Block, inline_commands, of_language
 
+Json = dict[str, Any]
 PORT_FORWARD = re.compile(r"^(kubectl port-forward \S+ (\d+):\d+) &$", re.MULTILINE)
 # A reader needs a moment to type the next line; a script must wait for the port instead.
 WAIT_FOR_PORT = r"""\1 >/dev/null 2>&1 & for _ in $(seq 100); do (exec 3<>/dev/tcp/127.0.0.1/\2) 2>/dev/null && break; sleep 0.1; done"""
-# These are run by other means: the demo is what made the cluster, the tests are this run.
-RUN_ELSEWHERE = {"make demo", "make test"}
+# What no reader's shell can run in the middle of README, and the test or fixture that runs it instead.
+RUN_ELSEWHERE = {
+    "make demo": "tests/e2e/test_readme.py::demo_was_run",
+    "make test": "tests/unit/cluster/test_for_tests.py::test_make_test_is_refused_before_anything_is_touched",
+    "make down": "tests/e2e/test_zz_cluster_life.py::test_down_leaves_nothing_and_up_works_again",
+    "make images": "tests/unit/cluster/test_elsewhere.py::test_images_are_pushed_and_what_is_installed_names_them_there",
+    "CLUSTER=current REGISTRY=registry.example/team make images": (
+        "tests/unit/cluster/test_elsewhere.py::test_images_are_pushed_and_what_is_installed_names_them_there"
+    ),
+    "kubectl apply -k build/install": "tests/integration/test_samples.py::test_what_make_images_writes_is_taken",
+    "kubectl apply -n <namespace> -k manifests/overlays/single-namespace": (
+        "tests/integration/test_installation.py::test_the_installation_is_taken_by_the_api_server"
+    ),
+}
+
+
+class Look(NamedTuple):
+    """Something to look at between README's blocks: before the one that begins so, by this command."""
+
+    before: str
+    command: str
+
+
+LOOKS = {
+    "served": Look(
+        "kubectl delete modeldeployment breast-cancer\n", "kubectl get models,serviceaccounts,modeldeployments -o json"
+    ),
+    "uninstalled": Look("kubectl delete models --all\n", "kubectl get smalt,persistentvolumeclaims -o name"),
+    "emptied": Look("kubectl delete -k manifests/", "kubectl get smalt,persistentvolumeclaims -o name"),
+}
 
 
 @pytest.fixture
@@ -53,16 +85,15 @@ def demo_was_run(smalt: Kubectl, environment: dict[str, str]) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_command_of_readme_works(demo_was_run: None, copy: Path) -> None:
-    shown = of_language("sh")
-    script = "set -eo pipefail\n" + "".join(
-        f"echo '::: README line {block.line}'\n{PORT_FORWARD.sub(WAIT_FOR_PORT, block.text)}" for block in shown
-    )
+def test_every_command_of_readme_works(demo_was_run: None, copy: Path, tmp_path: Path) -> None:
+    shown = what_a_reader_types()
+    looks = tmp_path / "looks"
+    looks.mkdir()
     environment = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "PYTHONPATH")}
     process = subprocess.Popen(
-        ["bash", "-c", script],
+        ["bash", "-c", script_of(shown)],
         cwd=copy,
-        env=environment,
+        env=environment | {"LOOKS": str(looks)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -75,6 +106,46 @@ def test_every_command_of_readme_works(demo_was_run: None, copy: Path) -> None:
     assert process.returncode == 0, printed
     assert printed.count("::: README line") == len(shown)
     assert '"predictions"' in printed, "the laptop's prediction"
+    what_was_changed_has_made_a_difference(json.loads((looks / "served").read_text())["items"])
+    kept = ["model.smalt.dev/breast-cancer-1", "model.smalt.dev/breast-cancer-2", "model.smalt.dev/breast-cancer-3"]
+    assert (looks / "uninstalled").read_text().split() == [*kept, "persistentvolumeclaim/quickstart-tracking"]
+    assert (looks / "emptied").read_text() == ""
+
+
+def what_was_changed_has_made_a_difference(objects: list[Json]) -> None:
+    """Another script makes another model, another file is other data, and a pull secret that was added stays."""
+    first, second, third = (one(objects, "Model", f"breast-cancer-{number}")["status"] for number in (1, 2, 3))
+    assert second["artifact"]["digest"] != first["artifact"]["digest"]
+    assert second["lineage"]["data"] == first["lineage"]["data"]
+    assert third["lineage"]["data"]["train"] != second["lineage"]["data"]["train"]
+    assert one(objects, "Deployment", "breast-cancer")["status"]["effectiveModel"] in (
+        "breast-cancer-2",
+        "breast-cancer-3",
+    )
+    for account in ("quickstart-run", "default"):
+        assert {"name": "my-registry"} in one(objects, "ServiceAccount", account)["imagePullSecrets"]
+
+
+def one(objects: list[Json], kind: str, name: str) -> Json:
+    [found] = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def what_a_reader_types() -> list[Block]:
+    """README's blocks and the commands within its sentences, from top to bottom."""
+    inline = [command for command in inline_commands() if command.text.strip() not in RUN_ELSEWHERE]
+    return sorted([*of_language("sh"), *inline], key=lambda block: block.line)
+
+
+def script_of(shown: list[Block]) -> str:
+    """One shell for all, so that variables and port-forwards last, with the looks where they belong."""
+    script = "set -eo pipefail\n"
+    for block in shown:
+        for name, look in LOOKS.items():
+            if block.text.startswith(look.before):
+                script += f'{look.command} > "$LOOKS/{name}"\n'
+        script += f"echo '::: README line {block.line}'\n{PORT_FORWARD.sub(WAIT_FOR_PORT, block.text)}"
+    return script
 
 
 def end_session(leader: int) -> None:
@@ -88,9 +159,26 @@ def end_session(leader: int) -> None:
 def test_no_command_of_readme_is_shown_but_never_run() -> None:
     """Blocks without a language are shown only: each line is a command that another test or the demo runs."""
     plain = [line.split("#")[0].strip() for block in of_language("") for line in block.text.splitlines()]
-    elsewhere = {
-        *RUN_ELSEWHERE,
-        "CLUSTER=current REGISTRY=registry.example/team make images",
-        "kubectl apply -k manifests/",
-    }
-    assert {line for line in plain if line} == elsewhere
+    assert {line for line in plain if line} <= set(RUN_ELSEWHERE)
+
+
+def test_what_is_run_elsewhere_is_shown_somewhere() -> None:
+    plain = {line.split("#")[0].strip() for block in of_language("") for line in block.text.splitlines()}
+    inline = {command.text.strip() for command in inline_commands()}
+    assert set(RUN_ELSEWHERE) - plain - inline == set()
+
+
+def test_commands_within_sentences_can_be_typed_as_they_are() -> None:
+    assert [block.text for block in what_a_reader_types() if re.search(r"<\w|…", block.text)] == []
+
+
+@pytest.mark.parametrize("place", sorted(set(RUN_ELSEWHERE.values())))
+def test_what_runs_a_command_elsewhere_exists(place: str) -> None:
+    path, _, name = place.partition("::")
+    tree = ast.parse((REPOSITORY / path).read_text())
+    assert name in {each.name for each in tree.body if isinstance(each, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_each_look_has_its_place(name: str) -> None:
+    assert script_of(what_a_reader_types()).count(f'"$LOOKS/{name}"') == 1
