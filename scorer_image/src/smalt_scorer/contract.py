@@ -29,7 +29,7 @@ class Model:
         return root / "azureml-models" / self.name / str(self.version)
 
     def artifact(self, root: Path) -> Path:
-        """What was registered: a folder of the output's name, as scripts open it; an output of one file is that file."""
+        """What was registered: a folder of the output's name, as scripts open it, even when it holds a single file."""
         return self.folder(root) / self.output
 
 

@@ -70,7 +70,8 @@ def verify(model: Model, artifact: Path) -> None:
 
 
 def fetch(model: Model, root: Path, server: Server, patience_seconds: float = PATIENCE_SECONDS) -> Path:
-    """The verified artifact: a folder, or one file. Started again, it takes over what is there and right."""
+    """The verified artifact, a folder as every output of a run that can be a model. Started again, it takes over what is
+    there and right."""
     target = model.artifact(root)
     if target.exists():
         verify(model, target)
@@ -84,19 +85,15 @@ def fetch(model: Model, root: Path, server: Server, patience_seconds: float = PA
         entries = entries_of(text)
     except (ValueError, KeyError, TypeError) as error:
         raise Failure(
-            "ModelDigestMismatch", f"the manifest of Model '{model.object_name}' is not one: {error}"
+            "ModelDigestMismatch",
+            f"the manifest of Model '{model.object_name}' is not one ({error}): register the model again, from a new run",
         ) from error
     unfinished = target.with_name(f".{model.output}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     for entry in entries:
         _file(model, server, f"{place}/{entry.path}", entry, unfinished, patience_seconds)
-    # An output that is a single file is one entry under the output's own name: the file itself gets the place.
-    if [entry.path for entry in entries] == [model.output]:
-        (unfinished / model.output).rename(target)
-        unfinished.rmdir()
-    else:
-        unfinished.rename(target)
+    unfinished.rename(target)
     return target
 
 
@@ -105,7 +102,9 @@ def artifact_path(model: Model) -> str:
     scheme, _, rest = model.uri.partition(":/")
     if scheme != "mlflow-artifacts" or not rest:
         raise Failure(
-            "ModelUnavailable", f"Model '{model.object_name}' lies at {model.uri}, which this server cannot read"
+            "ModelUnavailable",
+            f"Model '{model.object_name}' lies at {model.uri}, which this server cannot read: register it from a run of "
+            "this Workspace",
         )
     return rest.lstrip("/")
 

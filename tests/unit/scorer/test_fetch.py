@@ -50,14 +50,14 @@ def test_the_files_lie_under_the_models_name_version_and_output(server: FileServ
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
-def test_an_output_that_is_one_file_lies_in_the_model_directory_itself(tmp_path: Path) -> None:
+def test_a_folder_stays_one_when_it_holds_a_single_file_of_its_own_name(tmp_path: Path) -> None:
     model, held = stored({"model": b"weights"})
     with FileServer(held) as server:
-        file = bring(server, tmp_path, model)
-    assert file == tmp_path / "azureml-models/churn/3/model"
-    assert file.read_bytes() == b"weights"
-    verify(model, file)
-    assert [path.name for path in file.parent.iterdir()] == ["model"]
+        folder = bring(server, tmp_path, model)
+        assert bring(server, tmp_path, model) == folder
+    assert folder == tmp_path / "azureml-models/churn/3/model"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"model": b"weights"}
+    verify(model, folder)
 
 
 def test_a_second_time_nothing_is_asked_for(server: FileServer, tmp_path: Path) -> None:
@@ -101,6 +101,7 @@ def test_a_manifest_that_names_a_path_outside_is_refused(path: str, tmp_path: Pa
     with FileServer({f"{ARTIFACTS}/model.manifest.json": text.encode()}) as server, pytest.raises(Failure) as caught:
         bring(server, tmp_path, model)
     assert "outside of the artifact" in str(caught.value)
+    assert "register the model again" in str(caught.value)
     assert [item for item in tmp_path.rglob("*") if item.is_file()] == []
 
 
