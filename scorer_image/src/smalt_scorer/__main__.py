@@ -109,7 +109,9 @@ def fetch_model(options: argparse.Namespace) -> None:
     names = ("SMALT_TRACKING_URI", "SMALT_TRACKING_USERNAME", "SMALT_TRACKING_PASSWORD")
     missing = [name for name in names if not os.environ.get(name)]
     if missing:
-        raise Failure("InternalError", f"{', '.join(missing)} is not set: the tracking server cannot be asked")
+        raise Failure(
+            "InternalError", f"{', '.join(missing)} is not set: operator and scorer image must be of the same release"
+        )
     contract = contracts.read(options.contract)
     folder = fetch(contract.model, options.into, Artifacts(*(os.environ[name] for name in names)), options.patience)
     print(f"Model '{contract.model.object_name}' is verified ({contract.model.digest}) in {folder}", flush=True)

@@ -23,7 +23,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "smalt_scorer_request_duration_seconds",
-            "Time from a request's last byte to its answer",
+            "Time from a request's headers to its answer, the arrival of its body and its wait for its turn included",
             buckets=_SECONDS,
             registry=self.registry,
         )

@@ -11,6 +11,8 @@ def test_every_family_is_there_before_the_first_request() -> None:
         'smalt_scorer_requests_total{code="200"} 0.0',
         'smalt_scorer_requests_total{code="503"} 0.0',
         "smalt_scorer_request_duration_seconds_count 0.0",
+        "# HELP smalt_scorer_request_duration_seconds Time from a request's headers to its answer, the arrival of its body "
+        "and its wait for its turn included",
         "smalt_scorer_in_flight 0.0",
         'smalt_scorer_model_info{digest="sha256:ab",model="churn",version="3"} 1.0',
     ):
