@@ -33,18 +33,20 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
         (ready("Available", "words"), {"Ready": "True"}),
         (waiting("Queued", "words"), {"Ready": "False", "Reconciling": "True"}),
         (stalled("InvalidSpec", "words"), {"Ready": "False", "Stalled": "True"}),
-        (serving_previous("words", "InitFailed", "why"), {"Ready": "True", "Stalled": "True"}),
+        (serving_previous("words", "InitFailed", "why", is_users=True), {"Ready": "True", "Stalled": "True"}),
+        (serving_previous("words", "Unschedulable", "why", is_users=False), {"Ready": "True", "Reconciling": "True"}),
         (unknown("InternalError", "words"), {"Ready": "Unknown", "Reconciling": "True"}),
     ],
-    ids=["ready", "waiting", "stalled", "serving previous", "unknown"],
+    ids=["ready", "waiting", "stalled", "serving previous for good", "serving previous for now", "unknown"],
 )
 def test_a_state_is_told_by_these_conditions_and_no_others(said: list[Json], states: dict[str, str]) -> None:
     assert {each["type"]: each["status"] for each in said} == states
     assert all(each["reason"] and each["message"] for each in said)
 
 
-def test_what_serves_and_what_cannot_are_told_apart() -> None:
-    serves, cannot = serving_previous("churn-1 still serves", "InitFailed", "init() raised KeyError")
+@pytest.mark.parametrize("is_users", [True, False])
+def test_what_serves_and_what_cannot_are_told_apart(is_users: bool) -> None:
+    serves, cannot = serving_previous("churn-1 still serves", "InitFailed", "init() raised KeyError", is_users)
     assert (serves["reason"], serves["message"]) == ("ServingPrevious", "churn-1 still serves")
     assert (cannot["reason"], cannot["message"]) == ("InitFailed", "init() raised KeyError")
 
@@ -119,7 +121,7 @@ def test_a_message_is_a_sentence_and_no_book(length: int) -> None:
 
 
 def test_every_condition_is_one_by_its_own_schema() -> None:
-    for each in merged(serving_previous("a", "InitFailed", "b"), [], 1, NOW):
+    for each in merged(serving_previous("a", "InitFailed", "b", is_users=True), [], 1, NOW):
         assert Condition.model_validate(each).model_dump(by_alias=True) == each
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from smalt.api.kinds import APPS_DEPLOYMENT, CONFIG_MAP, DEPLOYMENT
+from smalt.api.kinds import APPS_DEPLOYMENT, CONFIG_MAP, DEPLOYMENT, SECRET
 from smalt.builders import scoring
 from smalt.reconcilers import deployment as deployments
 from smalt.reconcilers import experiment as experiments
@@ -45,6 +45,7 @@ def test_a_model_takes_over_what_its_run_left() -> None:
     assert said(status)["reason"] == "Registered"
     assert status["artifact"]["digest"] == DIGEST and status["metrics"] == {"auc": 0.9}
     assert status["lineage"]["experiment"] == "trials" and status["lineage"]["data"] == {"train": DIGEST}
+    assert status["lineage"]["code"] == {"digest": DIGEST}
 
 
 def test_what_was_taken_over_stays_when_the_run_is_gone() -> None:
@@ -160,6 +161,15 @@ def crashing(manifest: Json) -> Json:
     return scoring_pod(manifest, "new", containerStatuses=[{"name": "scoring", "lastState": FAILED}])
 
 
+def ended_with(reason: str) -> Json:
+    words = json.dumps({"reason": reason, "message": "words"})
+    return {"containerStatuses": [{"name": "scoring", "state": {"terminated": {"exitCode": 1, "message": words}}}]}
+
+
+def waiting_for(reason: str) -> Json:
+    return {"containerStatuses": [{"name": "scoring", "image": "i", "state": {"waiting": {"reason": reason}}}]}
+
+
 def test_a_script_that_fails_at_first_is_stalled_with_its_words() -> None:
     world = [workspace(), model()]
     status = deployed(deployment(), *world, crashing(manifest_of(deployment(), *world))).status
@@ -184,7 +194,115 @@ def test_a_version_that_does_not_exist_leaves_the_present_one_serving() -> None:
     world = [workspace(), model()]
     it = deployment(status={"effectiveModel": "churn-1"}, model={"name": "churn", "version": 9})
     status = deployed(it, *world, server(manifest_of(deployment(), *world))).status
-    assert said(status)["reason"] == "ServingPrevious" and "churn-9" in said(status, "Stalled")["message"]
+    assert said(status)["reason"] == "ServingPrevious" and "churn-9" in said(status, "Reconciling")["message"]
+    assert "what is asked for now waits: Model 'churn-9' does not exist" in said(status)["message"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "pods", "reason", "besides"),
+    [
+        ({"model": {"name": "churn", "version": 9}}, {}, "WaitingForModel", "Reconciling"),
+        (
+            {"codeConfiguration": {"code": {"configMap": "later"}, "scoringScript": "score.py"}},
+            {},
+            "WaitingForConfigMap",
+            "Reconciling",
+        ),
+        ({"instanceType": "gpu"}, {}, "UnknownInstanceType", "Stalled"),
+        (
+            {},
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]},
+            "Unschedulable",
+            "Reconciling",
+        ),
+        ({}, ended_with("ModelUnavailable"), "ModelUnavailable", "Reconciling"),
+        ({}, ended_with("ModelDigestMismatch"), "ModelDigestMismatch", "Stalled"),
+        ({}, ended_with("InitFailed"), "InitFailed", "Stalled"),
+        ({}, waiting_for("ErrImagePull"), "ImagePullFailed", "Stalled"),
+        ({}, waiting_for("CreateContainerConfigError"), "PodRefused", "Reconciling"),
+    ],
+    ids=lambda it: it if isinstance(it, str) else "",
+)
+def test_while_the_pods_of_before_serve_what_waits_is_reconciling_and_what_is_refused_is_stalled(
+    asked: Json, pods: Json, reason: str, besides: str
+) -> None:
+    world = [workspace(), model()]
+    before = manifest_of(deployment(), *world)
+    it = deployment(status={"effectiveModel": "churn-1"}, environmentVariables={"MODE": "new"}, **asked)
+    new = [scoring_pod(manifest_of(it, *world), "new", **pods)] if pods else []
+    status = deployed(it, *world, server(before), scoring_pod(before, "old", **READY_POD), *new).status
+    assert {each["type"] for each in status["conditions"]} == {"Ready", besides}
+    assert (said(status)["status"], said(status)["reason"]) == ("True", "ServingPrevious")
+    assert said(status, besides)["reason"] == reason
+    assert ("now waits: " if besides == "Reconciling" else "now cannot: ") in said(status)["message"]
+    assert status["effectiveModel"] == "churn-1"
+
+
+PIP: Json = {"environment": {"pip": ["lightgbm"]}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "live", "reason"),
+    [
+        (PIP, {}, "WaitingForConfigMap"),
+        (PIP, {Read(CONFIG_MAP, NAMESPACE, "roots"): resource(CONFIG_MAP, "roots")}, "RollingOut"),
+        ({}, {}, "RollingOut"),
+    ],
+    ids=["packages and no certificates", "packages and certificates", "no packages"],
+)
+def test_packages_wait_for_the_certificates_that_their_installation_trusts(
+    spec: Json, live: dict[Any, Any], reason: str
+) -> None:
+    it, at = deployment(**spec), workspace({"trustBundle": {"configMap": "roots"}})
+    asked = deployments.reads(it, store_of(it, at), NOW)
+    assert (Read(CONFIG_MAP, NAMESPACE, "roots") in asked) == bool(spec)
+    status = deployed(it, at, model(), live=live).status
+    assert said(status)["reason"] == reason
+    assert (reason == "WaitingForConfigMap") == (
+        "ConfigMap 'roots' of the Workspace's spec.trustBundle" in said(status)["message"]
+    )
+
+
+def test_what_a_workspace_trusts_is_not_asked_for_before_there_is_one() -> None:
+    key = Read(SECRET, NAMESPACE, "prod-key")
+    for world in ([], [workspace({"trustBundle": {}})]):
+        assert deployments.reads(deployment(**PIP), store_of(*world), NOW) == (key,)
+
+
+def test_what_a_deleted_pod_says_last_is_no_trouble() -> None:
+    world = [workspace(), model()]
+    pod_ = crashing(manifest_of(deployment(), *world))
+    pod_["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:00Z"
+    assert said(deployed(deployment(), *world, pod_).status)["reason"] == "RollingOut"
+
+
+@pytest.mark.parametrize(
+    ("container", "ended", "reason", "words"),
+    [
+        ("scoring", {"reason": "OOMKilled", "exitCode": 137}, "OutOfMemory", "raise spec.resources.limits.memory"),
+        ("environment", {"reason": "OOMKilled", "exitCode": 137}, "OutOfMemory", "fewer packages in spec.environment"),
+        ("scoring", {"reason": "Error", "exitCode": 137}, "Killed", "`kubectl describe pod new`"),
+        ("tools", {"reason": "Error", "exitCode": 2}, "InternalError", "`kubectl logs new -c tools --previous`"),
+    ],
+)
+def test_a_container_without_last_words_is_named_with_the_next_step(
+    container: str, ended: Json, reason: str, words: str
+) -> None:
+    world = [workspace(), model()]
+    state = {"name": container, "lastState": {"terminated": ended}}
+    new = scoring_pod(manifest_of(deployment(), *world), "new", containerStatuses=[state])
+    status = deployed(deployment(), *world, new).status
+    assert said(status)["reason"] == reason
+    assert f"container '{container}'" in said(status)["message"] and words in said(status)["message"]
+
+
+def test_a_quota_that_leaves_no_room_is_said_in_the_controllers_words() -> None:
+    world = [workspace(), model()]
+    full = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: small"}
+    there = server(manifest_of(deployment(), *world), replicas=0, updatedReplicas=0, conditions=[full])
+    status = deployed(deployment(), *world, there).status
+    assert said(status, "Reconciling")["reason"] == "QuotaExceeded"
+    assert "exceeded quota: small. It goes on when there is" in said(status)["message"]
 
 
 def test_an_edited_score_script_rolls_the_pods() -> None:

@@ -45,9 +45,10 @@ def stalled(reason: str, message: str) -> list[Json]:
     return [_condition("Ready", "False", reason, message), _condition("Stalled", "True", reason, message)]
 
 
-def serving_previous(message: str, why: str, explanation: str) -> list[Json]:
-    """What was there before still serves; what is asked for now cannot."""
-    return [_condition("Ready", "True", "ServingPrevious", message), _condition("Stalled", "True", why, explanation)]
+def serving_previous(message: str, why: str, explanation: str, is_users: bool) -> list[Json]:
+    """What was there before still serves; what is asked for now cannot (`is_users`: only an edit can help), or waits."""
+    besides = _condition("Stalled" if is_users else "Reconciling", "True", why, explanation)
+    return [_condition("Ready", "True", "ServingPrevious", message), besides]
 
 
 def unknown(reason: str, message: str) -> list[Json]:

@@ -62,10 +62,18 @@ class Scoring:
     trainer_image: str
     pull_policy: str
 
-    @property
-    def needs_packages(self) -> bool:
-        environment = self.spec.environment
-        return environment is not None and bool(environment.conda or environment.conda_file or environment.pip)
+
+def needs_packages(spec: DeploymentSpec) -> bool:
+    environment = spec.environment
+    return environment is not None and bool(environment.conda or environment.conda_file or environment.pip)
+
+
+def config_maps(spec: DeploymentSpec, workspace: WorkspaceSpec | None) -> list[str]:
+    """The ConfigMaps that the pods mount; the workspace's too when it is known."""
+    named = [spec.code_configuration.code.config_map] if spec.code_configuration else []
+    if workspace and workspace.trust_bundle and needs_packages(spec):
+        named.append(workspace.trust_bundle.config_map)
+    return sorted({name for name in named if name})
 
 
 def key_name(deployment: str) -> str:
@@ -206,7 +214,7 @@ def _pod(scoring: Scoring) -> Json:
         volumes.append(secret("keys", key_name(scoring.deployment.name)))
         mounts.append(mount("keys", "/smalt/keys", read_only=True))
     inits = [_fetching(scoring)]
-    if scoring.needs_packages:
+    if needs_packages(spec):
         volumes += [scratch("tools", "256Mi"), scratch("environment", "10Gi")]
         mounts.append(mount("environment", "/smalt/environment", read_only=True))
         if scoring.workspace_spec.trust_bundle:

@@ -22,6 +22,8 @@ from smalt.settings import Settings
 REST_SECONDS = 60.0
 CONFIG_MAP_SECONDS = 5.0
 EVENTS_SECONDS = 5.0
+# The exit code after SIGKILL.
+KILLED = 137
 # Our programs' reasons that pass when what they wait for comes back.
 PASSING = frozenset({"ModelUnavailable"})
 
@@ -32,11 +34,18 @@ def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
     except InvalidSpec:
         return ()
     at = address(DEPLOYMENT, resource)
-    wanted: list[LiveRead] = [Read(SECRET, at.namespace, scoring.key_name(at.name))]
-    name = code_config_map(spec)
-    if name:
-        wanted.append(Read(CONFIG_MAP, at.namespace, name))
-    return tuple(wanted)
+    names = scoring.config_maps(spec, known_workspace(at, spec, world))
+    key = Read(SECRET, at.namespace, scoring.key_name(at.name))
+    return (key, *(Read(CONFIG_MAP, at.namespace, name) for name in names))
+
+
+def known_workspace(at: Address, spec: DeploymentSpec, world: World) -> WorkspaceSpec | None:
+    """The workspace's spec, as far as it can be known yet."""
+    workspace = world.get(WORKSPACE, at.namespace, spec.workspace)
+    try:
+        return parsed(WorkspaceSpec, workspace) if workspace else None
+    except InvalidSpec:
+        return None  # `obstacle` says so
 
 
 def code_config_map(spec: DeploymentSpec) -> str | None:
@@ -117,7 +126,7 @@ def obstacle(
             f"Workspace '{spec.workspace}' does not exist in namespace '{at.namespace}': apply it, or correct spec.workspace",
         )
     if not has_server and not conditions.is_ready(workspace):
-        words = f"Workspace '{spec.workspace}' is not ready: {conditions.why_not(workspace)}"
+        words = f"Workspace '{spec.workspace}' is not ready: {conditions.why_not(workspace)}; the rollout follows when it is"
         return Problem("WaitingForWorkspace", words)
     try:
         workspace_spec = parsed(WorkspaceSpec, workspace)
@@ -137,16 +146,18 @@ def obstacle(
         return Problem(
             "WaitingForModel",
             f"Model '{model['metadata']['name']}' lies in Workspace '{model['spec'].get('workspace')}', not in "
-            f"'{spec.workspace}': deploy it from there",
+            f"'{spec.workspace}': name that one in spec.workspace, or another model in spec.model",
             is_users=True,
         )
-    name = code_config_map(spec)
-    if name and live.get(Read(CONFIG_MAP, at.namespace, name)) is None:
-        return Problem(
-            "WaitingForConfigMap",
-            f"ConfigMap '{name}' does not exist in namespace '{at.namespace}': apply it; the rollout follows by itself",
-            again=CONFIG_MAP_SECONDS,
-        )
+    for name in scoring.config_maps(spec, workspace_spec):
+        if live.get(Read(CONFIG_MAP, at.namespace, name)) is None:
+            where = "spec.codeConfiguration" if name == code_config_map(spec) else "the Workspace's spec.trustBundle"
+            return Problem(
+                "WaitingForConfigMap",
+                f"ConfigMap '{name}' of {where} does not exist in namespace '{at.namespace}': apply it; the rollout follows "
+                "by itself",
+                again=CONFIG_MAP_SECONDS,
+            )
     return None
 
 
@@ -160,18 +171,20 @@ def missing_model(at: Address, wanted: ModelReference, world: World) -> str:
     model = world.get(MODEL, at.namespace, name)
     if model is None:
         return f"Model '{name}' does not exist in namespace '{at.namespace}': register it, or correct spec.model"
-    return f"Model '{name}' is not ready: {conditions.why_not(model)}"
+    return (
+        f"Model '{name}' is not ready: {conditions.why_not(model)}; the rollout follows when it is, or name another version "
+        "in spec.model"
+    )
 
 
 def hindered(resource: Json, problem: Problem, server: Json | None, now: datetime, spec: DeploymentSpec) -> Plan:
     """What is there stays as it is; the status says what is asked for in vain."""
     facts = counted(resource, server) | kept(resource, "effectiveModel")
     if server and ready_replicas(server) and facts.get("effectiveModel"):
-        said = conditions.serving_previous(
-            f"Model '{facts['effectiveModel']}' still serves; what is asked for now cannot: {problem.message}",
-            problem.reason,
-            problem.message,
+        words = (
+            f"Model '{facts['effectiveModel']}' still serves; what is asked for now {fate(problem)}: {problem.message}"
         )
+        said = conditions.serving_previous(words, problem.reason, problem.message, problem.is_users)
     else:
         said = (conditions.stalled if problem.is_users else conditions.waiting)(problem.reason, problem.message)
     return Plan(
@@ -179,6 +192,10 @@ def hindered(resource: Json, problem: Problem, server: Json | None, now: datetim
         apply=standing(address(DEPLOYMENT, resource), spec) if server else (),
         requeue_after=problem.again or REST_SECONDS,
     )
+
+
+def fate(why: Problem | diagnosis.Finding) -> str:
+    return "cannot" if why.is_users else "waits"
 
 
 def standing(at: Address, spec: DeploymentSpec) -> tuple[Child, ...]:
@@ -206,8 +223,9 @@ def observed(
     else:
         facts |= kept(resource, "effectiveModel")
         pods = [pod for pod in world.labelled(POD, at) if is_of(pod, annotations)]
+        finding = trouble(pods) or diagnosis.unmade(server or {})
         said, again = rolling_out(
-            at, wanted_model, facts, trouble(pods), has_old=bool(server and old_pods(at, annotations, world))
+            at, wanted_model, facts, finding, has_old=bool(server and old_pods(at, annotations, world))
         )
     children = (*standing(at, spec), Child(manifest))
     return Plan(status=status(resource, said, now, **facts), apply=children, requeue_after=again)
@@ -223,14 +241,17 @@ def rolling_out(
     at: Address, model: str, facts: Json, finding: diagnosis.Finding | None, has_old: bool
 ) -> tuple[list[Json], float]:
     if finding and has_old and facts.get("effectiveModel"):
-        message = f"the pods of before still serve Model '{facts['effectiveModel']}'; what is asked for now cannot: {finding.message}"
-        return conditions.serving_previous(message, finding.reason, finding.message), REST_SECONDS
+        words = (
+            f"the pods of before still serve Model '{facts['effectiveModel']}'; what is asked for now {fate(finding)}: "
+            f"{finding.message}"
+        )
+        return conditions.serving_previous(words, finding.reason, finding.message, finding.is_users), REST_SECONDS
     if finding:
         said = (conditions.stalled if finding.is_users else conditions.waiting)(finding.reason, finding.message)
         return said, REST_SECONDS
-    return conditions.waiting(
-        "RollingOut", f"pods for Model '{model}' of Deployment '{at.name}' are starting"
-    ), EVENTS_SECONDS
+    (label, name), *_ = scoring.selector(at).items()
+    words = f"pods for Model '{model}' of Deployment '{at.name}' are starting: see `kubectl get pods -l {label}={name}`"
+    return conditions.waiting("RollingOut", words), EVENTS_SECONDS
 
 
 def counted(resource: Json, server: Json | None) -> Json:
@@ -276,7 +297,8 @@ def is_ready(pod: Json) -> bool:
 
 
 def trouble(pods: list[Json]) -> diagnosis.Finding | None:
-    """Why pods do not come up: their programs' own last words first."""
+    """Why pods do not come up: their programs' own last words first. What a pod says that is deleted is no trouble."""
+    pods = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     for pod in pods:
         for each in diagnosis.statuses(pod):
             state = (each.get("state") or {}).get("terminated") or (each.get("lastState") or {}).get("terminated")
@@ -295,14 +317,22 @@ def of_ended(pod: Json, container: Json, state: Json) -> diagnosis.Finding:
     if said.get("reason") and said.get("message"):
         reason = str(said["reason"])[:63]
         return diagnosis.Finding(reason, str(said["message"]), is_users=reason not in PASSING)
-    name = pod["metadata"]["name"]
+    name, container_name, code = pod["metadata"]["name"], container.get("name"), state.get("exitCode")
     if state.get("reason") == "OOMKilled":
-        words = (
-            f"container '{container.get('name')}' took more memory than its limit: raise spec.resources.limits.memory"
+        raising = "raise spec.resources.limits.memory"
+        if container_name != scoring.CONTAINER:  # theirs are not the user's to set
+            raising = "use a smaller model, or fewer packages in spec.environment"
+        return diagnosis.Finding(
+            "OutOfMemory", f"container '{container_name}' took more memory than its limit: {raising}", is_users=True
         )
-        return diagnosis.Finding("OutOfMemory", words, is_users=True)
+    if code == KILLED:
+        return diagnosis.Finding(
+            "Killed",
+            f"container '{container_name}' was killed, as one is that does not answer its probes, or when its node lacks "
+            f"memory: see the events of `kubectl describe pod {name}`",
+        )
     return diagnosis.Finding(
         "InternalError",
-        f"container '{container.get('name')}' ended with exit code {state.get('exitCode')}: "
-        f"see `kubectl logs {name} -c {container.get('name')} --previous`",
+        f"container '{container_name}' ended with exit code {code}: "
+        f"see `kubectl logs {name} -c {container_name} --previous`",
     )

@@ -75,7 +75,10 @@ def blocked(pod: Json, image_field: str) -> Finding | None:
                 is_users=True,
             )
         if reason in CONFIG_REASONS:
-            return Finding("PodRefused", f"container '{each.get('name')}' cannot be made: {words or reason}")
+            return Finding(
+                "PodRefused",
+                f"container '{each.get('name')}' cannot be made: {words or reason}. Mend what it names; it is tried again",
+            )
     return None
 
 
@@ -85,7 +88,9 @@ def evicted(pod: Json) -> Finding | None:
     if found.get("phase") == "Failed" and found.get("reason"):
         words = f": {found['message']}" if found.get("message") else ""
         return Finding(
-            "PodLost", f"pod '{pod['metadata']['name']}' was ended by the platform ({found['reason']}{words})"
+            "PodLost",
+            f"pod '{pod['metadata']['name']}' was ended by the platform ({found['reason']}{words}): with limits.retries such "
+            "an attempt is repeated",
         )
     return None
 
@@ -95,12 +100,23 @@ def refused(events: list[Json]) -> Finding | None:
     failed = [each for each in events if each.get("reason") == "FailedCreate"]
     if not failed:
         return None
-    words = max(failed, key=_time_of).get("message") or ""
+    return _refusal(max(failed, key=_time_of).get("message") or "")
+
+
+def unmade(server: Json) -> Finding | None:
+    """Why the controller of an apps/v1 Deployment may not make its pods."""
+    for each in (server.get("status") or {}).get("conditions") or []:
+        if each.get("type") == "ReplicaFailure" and each.get("status") == "True":
+            return _refusal(each.get("message") or each.get("reason") or "no reason given")
+    return None
+
+
+def _refusal(words: str) -> Finding:
     if "exceeded quota" in words or "must specify" in words:
         return Finding(
             "QuotaExceeded", f"the namespace's quota leaves no room: {_brief(words)}. It goes on when there is"
         )
-    return Finding("PodRefused", f"the cluster refuses the pod: {_brief(words)}")
+    return Finding("PodRefused", f"the cluster refuses the pod: {_brief(words)}. Mend what it names; it is tried again")
 
 
 def _time_of(event: Json) -> str:
