@@ -84,6 +84,7 @@ def test_the_model_version_knows_where_it_comes_from(quickstart: Namespace) -> N
     lineage = model["status"]["lineage"]
     assert lineage["run"] == "breast-cancer-1"
     assert lineage["data"] == run["digests"]["data"]
+    assert lineage["code"] == {"digest": run["digests"]["code"]}
     assert model["status"]["usedBy"] == ["breast-cancer"]
 
 

@@ -144,7 +144,7 @@ def wait_until_ready(plane: ControlPlane, namespace: str, operator: Operator) ->
         if len(ready) == len(READY) and is_counted(items):
             return
         assert time.monotonic() < deadline, f"only {sorted(ready)} are ready\n{operator.log()}"
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 def is_counted(items: list[Json]) -> bool:
@@ -204,7 +204,7 @@ Side = Literal["before", "after"]
 Round = tuple[int, Side]
 Played = tuple[Json, list[str], bool]
 # More than the quickstart writes, which the first test below proves; a round whose write never comes is undisturbed.
-MOST_WRITES = 32
+MOST_WRITES = 28
 SIDES: tuple[Side, Side] = ("before", "after")
 ROUNDS: list[Round] = [(write, side) for write in range(1, MOST_WRITES + 1) for side in SIDES]
 

@@ -118,7 +118,7 @@ BAD = (
     ),
     workspace(
         "more requested than is allowed",
-        ("instanceTypes[small].resources", "requested", "raise limits"),
+        ("instanceTypes[small].resources", "requested", "requests.memory", "raise limits"),
         instanceTypes={"small": {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}}},
     ),
     workspace(
@@ -138,7 +138,7 @@ BAD = (
     ),
     workspace(
         "a node's label with a space",
-        ("nodeSelector", "accelerator: a100"),
+        ("nodeSelector", "the card", "accelerator: a100"),
         instanceTypes={"gpu": {"nodeSelector": {"the card": "a100"}}},
     ),
     workspace(

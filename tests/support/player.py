@@ -65,7 +65,7 @@ class Player:
 
     def _run(self) -> None:
         self._rest = Rest(self.plane.kubeconfig, self.namespace)
-        while not self._stop.wait(0.1):
+        while not self._stop.wait(0.2):
             self._step()
 
     def _step(self) -> None:

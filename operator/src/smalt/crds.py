@@ -186,6 +186,8 @@ def structural(schema: Json, definitions: Json, path: str) -> Json:
     made = {key: value for key, value in schema.items() if key not in DROPPED and not key.startswith("x-smalt-")}
     if "description" in made:
         made["description"] = _words(made["description"])
+    if "x-smalt-default" in schema:
+        made["default"] = schema["x-smalt-default"]
     if schema.get("x-kubernetes-int-or-string"):
         made.pop("type", None)
         return made

@@ -305,6 +305,16 @@ def test_a_quota_that_leaves_no_room_is_said_in_the_controllers_words() -> None:
     assert "exceeded quota: small. It goes on when there is" in said(status)["message"]
 
 
+def test_a_deployment_that_no_pod_can_carry_is_stalled_with_the_next_step() -> None:
+    # As inline code that the schema lets pass may be: each quote counts twice in JSON.
+    code = {"inline": {"score.py": '"' * (128 << 10)}}
+    it = deployment(codeConfiguration={"code": code, "scoringScript": "score.py"})
+    plan = deployed(it, workspace(), model())
+    assert said(plan.status, "Stalled")["reason"] == "TooLarge"
+    assert "name it in code.configMap" in said(plan.status)["message"]
+    assert plan.apply == ()
+
+
 def test_an_edited_score_script_rolls_the_pods() -> None:
     it = deployment(codeConfiguration={"code": {"configMap": "scoring"}, "scoringScript": "score.py"})
     read = Read(CONFIG_MAP, NAMESPACE, "scoring")

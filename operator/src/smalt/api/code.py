@@ -32,6 +32,12 @@ Quantities = Annotated[
 ]
 
 
+_WITHIN_LIMIT = (
+    "!(k in self.limits) || !isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k])) || "
+    "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0"
+)
+
+
 class Code(SmaltModel):
     """The user's files; exactly one of `inline` and `configMap`."""
 
@@ -97,10 +103,10 @@ class Resources(SmaltModel):
     model_config = {
         "json_schema_extra": rules(
             rule(
-                "!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || "
-                "!isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k])) || "
-                "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
-                message="more is requested than the limit allows: raise limits or lower requests",
+                f"!has(self.requests) || !has(self.limits) || self.requests.all(k, {_WITHIN_LIMIT})",
+                "more is requested than the limit allows: raise limits or lower requests",
+                says=f'"requests." + self.requests.filter(k, !({_WITHIN_LIMIT}))[0] + " is more than limits allow: '
+                'raise limits or lower requests, such as {requests: {memory: 1Gi}, limits: {memory: 2Gi}}"',
             )
         )
     }

@@ -132,7 +132,8 @@ class DeploymentSpec(SmaltModel):
     """What a pod asks for and may use; the instance type's when absent."""
     instance_type: Annotated[str, Field(max_length=63)] | None = None
     """The compute target, from the Workspace's instanceTypes; `default` when absent."""
-    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
+    # Defaulted by the API server, as apps/v1 does it: the scale subresource has no answer for a field that is not there.
+    replicas: Annotated[int, Field(ge=0, le=1000, json_schema_extra={"x-smalt-default": 1})] | None = None
     """How many pods; 1 when absent."""
     auth_mode: Literal["key", "none"] | None = None
     """key (the default): `Authorization: Bearer <key>` with a key from the Secret `<name>-key`; none: everybody may ask."""

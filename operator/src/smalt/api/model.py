@@ -57,6 +57,13 @@ class ModelSpec(SmaltModel):
     """Words of the user's own."""
 
 
+class CodeLineage(SmaltModel):
+    """Which code ran."""
+
+    digest: str | None = None
+    """The digest of its files."""
+
+
 class Lineage(SmaltModel):
     """Where the model comes from, by name and by content."""
 
@@ -64,8 +71,8 @@ class Lineage(SmaltModel):
     """The run."""
     experiment: str | None = None
     """Its experiment."""
-    code: str | None = None
-    """The digest of the code that ran."""
+    code: CodeLineage | None = None
+    """The code that ran."""
     data: dict[str, str] | None = None
     """The digest of each input."""
     environment: str | None = None

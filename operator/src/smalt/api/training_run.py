@@ -8,7 +8,7 @@ from pydantic import Field
 
 from smalt.api.code import ONE_PACKAGE_SOURCE, Code, EnvironmentVariables, Packages
 from smalt.api.experiment import ScalarMap
-from smalt.api.schema import RULES, Digest, Duration, Name, SmaltModel, keys, rule, rules
+from smalt.api.schema import KEY_PATTERN, RULES, Digest, Duration, Name, SmaltModel, keys, rule, rules
 from smalt.api.status import Artifact, Status
 
 DEFAULT_TIMEOUT = "1h"
@@ -122,14 +122,15 @@ class Register(SmaltModel):
 
 _PARAMETER_RULES: Any = {
     RULES: [
+        # Which key it is cannot be said: a message that looks into an untyped map exceeds the API server's cost budget.
         rule(
             "!has(dyn(self).parameters) || !dyn(self).parameters.exists(k, k in ['true','false','null'])",
             message="parameters key 'true', 'false' or 'null' is what YAML makes of a bare word such as n, y, on or null: "
             "quote the key",
         ),
         rule(
-            "!has(dyn(self).parameters) || dyn(self).parameters.all(k, k.matches('^[A-Za-z_][A-Za-z0-9_]{0,62}$'))",
-            message="parameters keys are names of letters, digits and _, at most 63, such as learning_rate",
+            f"!has(dyn(self).parameters) || dyn(self).parameters.all(k, k.matches('{KEY_PATTERN}'))",
+            message="a parameters key is no name: use letters, digits and _, at most 63, such as learning_rate",
         ),
         rule(
             "has(dyn(self).parameters)==has(dyn(oldSelf).parameters) && "

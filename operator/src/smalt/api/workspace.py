@@ -16,6 +16,7 @@ DEFAULT_INSTANCE_TYPE = "default"
 
 LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 LABEL_KEY = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+_LABEL = f"size(k) <= 317 && k.matches('{LABEL_KEY}') && self[k].matches('{LABEL_VALUE}')"
 
 
 class Storage(SmaltModel):
@@ -111,9 +112,11 @@ class InstanceType(SmaltModel):
                 max_length=16,
                 json_schema_extra=rules(
                     rule(
-                        f"self.all(k, size(k) <= 317 && k.matches('{LABEL_KEY}') && self[k].matches('{LABEL_VALUE}'))",
-                        message="labels are letters, digits, '-', '_' and '.', their key with a domain or without, "
-                        "such as {accelerator: a100} or {node.kubernetes.io/instance-type: large}",
+                        f"self.all(k, {_LABEL})",
+                        "a label is none: use letters, digits, '-', '_' and '.', in the key also one '/' after a domain",
+                        says=f'"nodeSelector \'" + self.filter(k, !({_LABEL}))[0] + "\' is no label with a value: use '
+                        "letters, digits, '-', '_' and '.', such as {accelerator: a100} or "
+                        '{node.kubernetes.io/instance-type: large}"',
                     )
                 ),
             ),

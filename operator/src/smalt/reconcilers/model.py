@@ -71,7 +71,8 @@ def from_run(resource: Json, spec: ModelSpec, world: World) -> tuple[list[Json],
 def lineage(run: Json) -> Json:
     digests = (run.get("status") or {}).get("digests") or {}
     made: Json = {"run": run["metadata"]["name"], "experiment": run["spec"]["experiment"]}
-    made |= {key: digests[key] for key in ("code", "data", "environment") if key in digests}
+    made |= {"code": {"digest": digests["code"]}} if "code" in digests else {}
+    made |= {key: digests[key] for key in ("data", "environment") if key in digests}
     return made | ({"runDigest": digests["run"]} if "run" in digests else {})
 
 
