@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.controlplane import ControlPlane
-from support.specs import DEPLOYMENT, EXPERIMENT, MODEL, REMOVED, RUN, WORKSPACE, changed
+from support.specs import DEPLOYMENT, EXPERIMENT, MODEL, RUN, WORKSPACE, changed
 
 Json = dict[str, Any]
 FULL: dict[str, Json] = {
@@ -124,7 +124,7 @@ def test_one_word_lists_everything_and_deployments_keep_their_meaning(kubectl: A
 
 @pytest.mark.parametrize("apply", [("apply",), ("apply", "--server-side")], ids=" ".join)
 def test_a_deployment_is_scaled_and_applying_it_again_leaves_that_alone(kubectl: Any, apply: tuple[str, ...]) -> None:
-    unscaled = json.dumps(changed(DEPLOYMENT, {"replicas": REMOVED}))
+    unscaled = json.dumps(changed(DEPLOYMENT, {}))
     kubectl(*apply, "-f", "-", stdin=unscaled)
     kubectl("scale", "modeldeployment", "prod", "--current-replicas=1", "--replicas=4")
     kubectl(*apply, "-f", "-", stdin=unscaled)

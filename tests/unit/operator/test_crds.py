@@ -82,9 +82,10 @@ def test_it_is_structural(plural: str) -> None:
 
 
 @each_definition
-def test_nothing_is_defaulted_but_the_generation_that_was_never_observed(plural: str) -> None:
+def test_nothing_is_defaulted_but_the_generation_that_was_never_observed_and_what_is_scaled(plural: str) -> None:
     defaults = {path: node["default"] for path, node in nodes(schema_of(plural), plural) if "default" in node}
-    assert defaults == {f"{plural}.status": {"observedGeneration": -1}}
+    scaled = {"modeldeployments.spec.replicas": 1} if plural == "modeldeployments" else {}
+    assert defaults == {f"{plural}.status": {"observedGeneration": -1}} | scaled
 
 
 @each_definition
