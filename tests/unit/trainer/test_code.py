@@ -43,6 +43,14 @@ def test_a_file_that_is_also_a_folder_is_refused(tmp_path: Path) -> None:
     assert failed.value.reason == "CodeInvalid"
 
 
+def test_a_folder_whose_links_lead_in_a_circle_is_refused_with_the_link(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/circle").symlink_to(".")
+    with pytest.raises(RunFailed, match=r"code/circle.*under another name") as failed:
+        lay_out_folder(tmp_path / "code", tmp_path / "copied")
+    assert failed.value.reason == "CodeInvalid"
+
+
 def test_a_folder_that_is_not_mounted_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunFailed) as failed:
         lay_out_folder(tmp_path / "absent", tmp_path / "code")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,47 @@ def test_a_mounted_config_map_has_the_digest_of_its_files(tmp_path: Path) -> Non
     (mounted / "..data").symlink_to("..2026_01_01")
     (mounted / "train.py").symlink_to("..data/train.py")
     assert manifest_digest(manifest(mounted)) == manifest_digest(manifest(plain))
+
+
+def test_links_to_folders_are_followed_so_that_what_lies_behind_them_counts(tmp_path: Path) -> None:
+    (tmp_path / "data/deep").mkdir(parents=True)
+    (tmp_path / "data/deep/rows.csv").write_text("1")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "linked").symlink_to(tmp_path / "data")
+    (folder / "again").symlink_to(tmp_path / "data")
+    (folder / "gone").symlink_to(tmp_path / "nowhere")
+    assert [one.path for one in manifest(folder)] == ["again/deep/rows.csv", "linked/deep/rows.csv"]
+    before = manifest_digest(manifest(folder))
+    (tmp_path / "data/deep/rows.csv").write_text("2")
+    assert manifest_digest(manifest(folder)) != before
+
+
+@pytest.mark.parametrize("target", [".", "..", "circle"])
+def test_a_link_that_leads_in_a_circle_is_an_error_with_its_name(tmp_path: Path, target: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/circle").symlink_to(target)
+    with pytest.raises(OSError, match="sub/circle"):
+        manifest(tmp_path)
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """For root everything is readable: the test goes on as somebody who is not."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(before)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_with_its_name(nobody: None) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        closed = Path(made) / "data/closed"
+        closed.mkdir(parents=True)
+        closed.chmod(0)
+        with pytest.raises(PermissionError, match="data/closed"):
+            manifest(Path(made))
 
 
 def test_neither_order_nor_times_of_files_matter_but_names_and_content_do(tmp_path: Path) -> None:

@@ -37,13 +37,19 @@ def lay_out_folder(folder: Path, into: Path) -> str:
         raise RunFailed(
             "CodeInvalid", f"the code folder {folder} is not mounted; check the ConfigMap named in code.configMap"
         )
-    for name, file in files_below(folder):
-        target = into / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
-        shutil.copymode(file, target)
-        target.chmod(target.stat().st_mode | 0o200)
-    return manifest_digest(manifest(into))
+    try:
+        for name, file in files_below(folder):
+            target = into / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+            shutil.copymode(file, target)
+            target.chmod(target.stat().st_mode | 0o200)
+        return manifest_digest(manifest(into))
+    except OSError as error:
+        raise RunFailed(
+            "CodeInvalid",
+            f"the code folder {folder} cannot be copied: {error}; make its files readable to user 10001, {ANOTHER_NAME}",
+        ) from error
 
 
 def _problem(name: str) -> str:

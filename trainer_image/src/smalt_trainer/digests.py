@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,7 +27,10 @@ def file_sha256(path: Path) -> str:
     sha = hashlib.sha256()
     with path.open("rb") as stream:
         while True:
-            piece = stream.read(_CHUNK)
+            try:
+                piece = stream.read(_CHUNK)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error  # a read does not name its file
             if not piece:
                 return sha.hexdigest()
             sha.update(piece)
@@ -40,16 +44,32 @@ def entry(path: Path, name: str) -> Entry:
 def files_below(folder: Path) -> list[tuple[str, Path]]:
     """Every file below a folder by relative path, sorted; `..data` and its like, the kubelet's own, are left out.
 
-    Links to files are followed, because that is what a mounted ConfigMap consists of; links to folders are not.
+    Links are followed, to files and to folders: what lies behind them is part of the content. OSError, with the path,
+    for what cannot be read and for a link to a folder that it lies in itself.
     """
     found: list[tuple[str, Path]] = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".."))
-        for name in names:
-            path = Path(parent) / name
-            if not name.startswith("..") and path.is_file():
-                found.append((path.relative_to(folder).as_posix(), path))
+    waiting: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(folder, (_identity(folder),))]
+    while waiting:
+        parent, above = waiting.pop()
+        with os.scandir(parent) as entries:
+            for each in entries:
+                path = parent / each.name
+                if each.name.startswith(".."):
+                    continue
+                if each.is_dir():
+                    here = _identity(path)
+                    if here in above:
+                        raise OSError(errno.ELOOP, "this link leads to a folder that it lies in, remove it", str(path))
+                    waiting.append((path, (*above, here)))
+                elif each.is_file():
+                    found.append((path.relative_to(folder).as_posix(), path))
     return sorted(found)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What tells one folder from another, whichever way leads to it."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def manifest(path: Path) -> list[Entry]:
