@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smalt_trainer.download import DownloadFailed, address_problem, download, file_name
+from smalt_trainer.download import DownloadFailed, address_problem, download, file_name, shown
 from support.file_server import FileServer
 
 
@@ -39,6 +39,50 @@ def test_only_https_is_fetched_except_from_this_machine(url: str, accepted: bool
 )
 def test_a_file_is_kept_under_its_own_name(url: str, name: str) -> None:
     assert file_name(url) == name
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://h:8443/d/churn.csv?sv=2&sig=SECRET#SECRET", "https://h:8443/d/churn.csv"),
+        ("https://user:SECRET@h/a", "https://h/a"),
+        ("https://[::1]/a?SECRET", "https://[::1]/a"),
+    ],
+)
+def test_an_address_is_shown_without_what_may_be_a_secret(url: str, expected: str) -> None:
+    assert shown(url) == expected
+
+
+def test_a_transfer_that_breaks_off_is_told_without_its_signature(tmp_path: Path) -> None:
+    said: list[str] = []
+    with FileServer({"/a?sig=SECRET": b"0123456789"}, {"/a?sig=SECRET": [3]}) as files:
+        download(f"{files.url}/a?sig=SECRET", tmp_path / "a", said.append, pause=0.001)
+    assert (tmp_path / "a").read_bytes() == b"0123456789"
+    assert len(said) == 1 and "after 3 bytes" in said[0] and "SECRET" not in said[0]
+
+
+def test_a_name_beyond_ascii_is_asked_for_encoded(tmp_path: Path) -> None:
+    with FileServer({"/%C3%A4.csv": b"x"}) as files:
+        download(f"{files.url}/ä.csv", tmp_path / "a", print)
+    assert (tmp_path / "a").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("http://example.org/a?sig=SECRET", r"redirects to http://example\.org/a, which"),
+        ("file:///etc/passwd?SECRET", "a redirect that cannot be followed"),
+        ("https://[SECRET/", "no address"),
+    ],
+)
+def test_a_redirect_that_is_not_followed_is_told_without_its_signature(
+    tmp_path: Path, location: str, told: str
+) -> None:
+    with FileServer({}) as files:
+        files.redirects["/a"] = location
+        with pytest.raises(DownloadFailed, match=told) as failed:
+            download(f"{files.url}/a", tmp_path / "a", print)
+    assert "SECRET" not in str(failed.value)
 
 
 def test_a_redirect_to_plain_http_elsewhere_is_not_followed(tmp_path: Path) -> None:

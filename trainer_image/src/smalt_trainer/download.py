@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import string
 import time
 import urllib.error
 import urllib.parse
@@ -33,6 +34,12 @@ def address_problem(url: str) -> Optional[str]:
     return f"uses {parts.scheme or 'no scheme'}, only https is accepted"
 
 
+def shown(url: str) -> str:
+    """An address as people may see it: without its query and without a user, which is where signatures and keys stand."""
+    parts = urllib.parse.urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def file_name(url: str) -> str:
     """The name under which a fetched file is kept: the last part of the address's path."""
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rsplit("/", 1)[-1]
@@ -45,7 +52,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         problem = address_problem(newurl)
         if problem:
-            raise DownloadFailed(f"it redirects to {newurl}, which {problem}")
+            raise DownloadFailed(f"it redirects to {shown(newurl)}, which {problem}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -71,7 +78,7 @@ def download(url: str, target: Path, say: Callable[[str], None], tries: int = 6,
             failures = 1 if after > before else failures + 1
             if failures >= tries:
                 raise DownloadFailed(f"{error}, {tries} times in a row") from error
-            say(f"{url}: {error} after {after} bytes; going on from there")
+            say(f"{shown(url)}: {error} after {after} bytes; going on from there")
             time.sleep(min(pause * 2 ** (failures - 1), 30.0))
 
 
@@ -81,7 +88,8 @@ def _fetch(opener: urllib.request.OpenerDirector, url: str, part: Path, start: i
     if start and tag:
         headers.update({"Range": f"bytes={start}-", "If-Range": tag[0]})
     try:
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310 — `address_problem` has let it through
+        asked = urllib.parse.quote(url, safe=string.punctuation)  # letters beyond ASCII go over the line encoded
+        request = urllib.request.Request(asked, headers=headers)  # noqa: S310 — `address_problem` has let it through
         with opener.open(request, timeout=_STALLED) as response:
             resumed = response.status == 206 and _continues(response.headers, start)
             tag[:] = [value for value in (response.headers.get("ETag"),) if value and not value.startswith("W/")]
@@ -91,11 +99,15 @@ def _fetch(opener: urllib.request.OpenerDirector, url: str, part: Path, start: i
                 raise _Interrupted(f"the connection ended {int(length) - received} bytes early")
     except urllib.error.HTTPError as error:
         error.close()
+        if error.code < 400:
+            raise DownloadFailed(f"the server answered {error.code}, a redirect that cannot be followed") from error
         if error.code in (408, 416, 425, 429) or error.code >= 500:
             if error.code == 416:
                 part.unlink(missing_ok=True)
             raise _Interrupted(f"the server answered {error.code} {error.reason}") from error
         raise DownloadFailed(f"the server answered {error.code} {error.reason}") from error
+    except (http.client.InvalidURL, ValueError) as error:
+        raise DownloadFailed("it is no address that can be asked for; check its host and port") from error
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         if isinstance(error, OSError) and error.errno in (28, 122):
             raise DownloadFailed("there is no space left for it in the pod") from error

@@ -7,7 +7,7 @@ from typing import Callable, Mapping, Tuple
 
 from smalt_trainer.contract import Input
 from smalt_trainer.digests import manifest, manifest_digest
-from smalt_trainer.download import DownloadFailed, download, file_name
+from smalt_trainer.download import DownloadFailed, download, file_name, shown
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed
 
 
@@ -44,13 +44,13 @@ def _mounted(wanted: Input) -> Path:
 def _fetched(wanted: Input, folder: Path, say: Callable[[str], None]) -> Path:
     url = wanted.url or ""
     target = folder / file_name(url)
-    say(f"fetching inputs.{wanted.name} from {url}")
+    say(f"fetching inputs.{wanted.name} from {shown(url)}")
     try:
         download(url, target, say)
     except DownloadFailed as error:
         raise RunFailed(
             "InputFailed",
-            f"inputs.{wanted.name}: {url} could not be fetched: {error}; check that the address answers from within "
+            f"inputs.{wanted.name}: {shown(url)} could not be fetched: {error}; check that the address answers from within "
             f"the cluster, {ANOTHER_NAME}",
         ) from error
     # An address is always one file; as a folder it is the folder that holds this file.
