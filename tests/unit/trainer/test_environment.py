@@ -11,7 +11,7 @@ from smalt_trainer.environment import Wanted, check_python, ensure, read_environ
 from smalt_trainer.failures import RunFailed
 from smalt_trainer.requirements import satisfied
 
-INSTALLED = {"scikit-learn": "1.9.1", "numpy": "2.4.6", "odd": "1.0.post1", "pyyaml": "6.0"}
+INSTALLED = {"scikit-learn": "1.9.1", "numpy": "2.4.6", "odd": "1.0.post1", "pyyaml": "6.0", "torch": "2.5.1+cu121"}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,15 @@ INSTALLED = {"scikit-learn": "1.9.1", "numpy": "2.4.6", "odd": "1.0.post1", "pyy
         ("numpy>2.4.6", False),
         ("numpy<=2.4.6", True),
         ("absent", False),
+        # A builder's mark matters only to those who ask for it.
+        ("torch==2.5.1", True),
+        ("torch~=2.5", True),
+        ("torch>=2.4,<3", True),
+        ("torch==2.5.*", True),
+        ("torch == 2.5.1+cu121", True),
+        ("torch==2.5.1+cpu", False),
+        ("torch>2.5.1", False),
+        ("torch!=2.5.1", False),
         # Beyond certainty: left to the installer.
         ("numpy[extra]", False),
         ('numpy; python_version > "3"', False),
@@ -43,6 +52,23 @@ INSTALLED = {"scikit-learn": "1.9.1", "numpy": "2.4.6", "odd": "1.0.post1", "pyy
 )
 def test_only_a_requirement_that_certainly_holds_is_satisfied(requirement: str, expected: bool) -> None:
     assert satisfied(requirement, INSTALLED) is expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("torch==2.5.1", True),
+        ("torch==2.5.1+cu121", True),
+        ("torch[opt]==2.5.1", True),
+        ("torch==2.5.1+cpu", False),
+        ("torch==2.6.0", False),
+        ("numpy==2.4.6", True),
+        ("absent==1", False),
+    ],
+)
+def test_a_build_of_the_image_stands_for_its_public_version(line: str, expected: bool) -> None:
+    assert packages.has(line, INSTALLED) is expected
+    assert "torch==2.5.1" in packages.preferences(INSTALLED)
 
 
 def test_an_environment_the_image_has_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

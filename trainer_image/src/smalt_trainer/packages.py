@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Mapping, Optional, Sequence
 
 from smalt_trainer.failures import RunFailed
-from smalt_trainer.requirements import installed_versions, normalized
+from smalt_trainer.requirements import installed_versions, normalized, public
 
 _MISSING = re.compile(r"(?:Because |and )(\S+) was not found in the (?:package registry|provided package locations)")
 _NO_VERSION = re.compile(r"there (?:is|are) (?:no|only the following) versions? of (\S+)")
@@ -64,16 +64,23 @@ def _missing_from_image(uv: str, requirements: Sequence[str], scratch: Path, nex
     asked, resolved = scratch / "asked.txt", scratch / "resolved.txt"
     asked.write_text("\n".join(requirements) + "\n", encoding="utf-8")
     # Versions in an existing output file are preferences to uv: kept where they fit, given up where they do not.
-    pins = [f"{name}=={version}" for name, version in sorted(have.items()) if _PIN.match(f"{name}=={version}")]
-    resolved.write_text("\n".join(pins) + "\n", encoding="utf-8")
+    resolved.write_text("\n".join(preferences(have)) + "\n", encoding="utf-8")
     options = ["--no-header", "--no-annotate", "--no-strip-extras", "--python", sys.executable]
     _run(uv, ["pip", "compile", "--quiet", *options, str(asked), "-o", str(resolved)], scratch, next_step)
-    return [line for line in resolved.read_text(encoding="utf-8").splitlines() if line and not _has(line, have)]
+    return [line for line in resolved.read_text(encoding="utf-8").splitlines() if line and not has(line, have)]
 
 
-def _has(line: str, have: Mapping[str, str]) -> bool:
+def preferences(have: Mapping[str, str]) -> list[str]:
+    """The image's versions as pins; the index knows a build such as 2.5.1+cu121 by its public version only."""
+    pins = [f"{name}=={public(version)}" for name, version in sorted(have.items())]
+    return [pin for pin in pins if _PIN.match(pin)]
+
+
+def has(line: str, have: Mapping[str, str]) -> bool:
+    """Whether the image has what a line of the resolution names; without a builder's mark, any build of it will do."""
     match = _PIN.match(line.split("[")[0] + line.partition("]")[2] if "[" in line else line)
-    return bool(match) and have.get(normalized(match[1])) == match[2] if match else False
+    version = have.get(normalized(match[1])) if match else None
+    return version is not None and match is not None and match[2] in (version, public(version))
 
 
 def _make_environment(uv: str, into: Path, scratch: Path, next_step: str) -> None:

@@ -19,6 +19,11 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def public(version: str) -> str:
+    """A version without its builder's mark (2.5.1+cu121): specifiers without one ask for the public version only."""
+    return version.partition("+")[0]
+
+
 def installed_versions() -> dict[str, str]:
     """Every distribution this Python can import, by normalized name; the first on the path wins, as in an import."""
     found: dict[str, str] = {}
@@ -44,6 +49,9 @@ def satisfied(requirement: str, installed: Mapping[str, str]) -> bool:
 
 def fulfils(version: str, specifiers: str) -> Optional[bool]:
     """Whether a release fulfils `>=1,<2`-like specifiers; None when one of them is beyond this comparison."""
+    if specifiers.replace(" ", "") == f"=={version}":
+        return True
+    version = public(version)
     if not _RELEASE.match(version):
         return None
     answer = True
