@@ -13,6 +13,7 @@ import pytest
 
 from smalt_trainer.digests import manifest, manifest_digest
 from smalt_trainer.tracking import Tracking
+from support.fake_tracking import FakeTracking
 from support.file_server import FileServer
 from support.run_pod import RunPod, mlflow_variables, wait_until
 from support.tracking import TrackingServer, free_port
@@ -318,6 +319,35 @@ def test_a_pod_that_is_deleted_says_so_and_keeps_what_was_logged(
     assert message["reason"] == "Terminated"
     assert message["metrics"] == {"loss": 1.0}
     assert recorded(server, message)["info"]["status"] == "FAILED"
+
+
+def test_an_upload_that_hangs_is_broken_off_when_the_pod_has_to_end(tmp_path: Path) -> None:
+    script = "import os; from smalt_trainer import run; run.log('auc', 1); open(os.environ['SMALT_OUTPUTS_report'], 'w').write('x')"
+    with FakeTracking() as server:
+        server.hangs = "report"
+        mlflow = mlflow_variables(server.url, "runs", "x")
+        pod = RunPod(tmp_path, mlflow, script, outputs={"report": {"type": "uriFile"}}).start()
+        assert server.hanging.wait(30)
+        pod.terminate()
+        message = pod.finish(25)
+    assert (message["reason"], message["exitCode"]) == ("Terminated", 0)
+    assert "while its results were being stored" in message["message"]
+    assert (message["metrics"], server.runs["r1"]["status"]) == ({"auc": 1.0}, "FAILED")
+    assert "provisional" not in message and "summary.json" in server.artifacts
+
+
+def test_a_file_name_that_the_real_server_refuses_is_named_and_the_rest_is_stored(
+    server: TrackingServer, mlflow: dict[str, str], tmp_path: Path
+) -> None:
+    script = (
+        "import os; from smalt_trainer import run; run.log('auc', 1)\n"
+        "[open(os.path.join(os.environ['SMALT_OUTPUTS_model'], name), 'w') for name in ('class C#.joblib', 'D')]"
+    )
+    message = RunPod(tmp_path, mlflow, script, outputs={"model": {"type": "customModel"}}).run()
+    assert (message["reason"], message["metrics"], message["outputs"]) == ("ResultsNotStored", {"auc": 1.0}, {})
+    assert "'outputs/model/class C#.joblib' is refused" in message["message"] and "rename it" in message["message"]
+    assert recorded(server, message)["info"]["status"] == "FAILED"
+    assert artifacts(server, message).keys() >= {"outputs/model/D", "logs/stdout.txt", "summary.json"}
 
 
 def test_a_script_killed_for_its_memory_is_told_the_limit(mlflow: dict[str, str], tmp_path: Path) -> None:

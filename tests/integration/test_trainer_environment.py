@@ -17,16 +17,19 @@ from support.run_pod import SOURCE
 TINY = package_index("tiny-thing", "1.2.0", "ANSWER = 42\n")
 
 
-def tool(folder: Path, *arguments: str, index: str = "http://127.0.0.1:9") -> subprocess.CompletedProcess[str]:
+def tool(
+    folder: Path, *arguments: str, index: str = "http://127.0.0.1:9", modules: str = "", trust: str = ""
+) -> subprocess.CompletedProcess[str]:
     environment = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
-        "PYTHONPATH": str(SOURCE),
+        "PYTHONPATH": modules,
+        "SMALT_TRUST_BUNDLE": trust,
         "HOME": str(folder),
         "SMALT_ROOT": str(folder),
         "UV_INDEX_URL": f"{index}/simple",
         "UV_HTTP_RETRIES": "0",
     }
-    command = [sys.executable, "-s", "-m", "smalt_trainer", *arguments]
+    command = [sys.executable, "-s", str(SOURCE), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 
@@ -104,8 +107,40 @@ def test_an_index_that_does_not_answer_is_told_apart_from_a_package_it_lacks(tmp
 def test_the_installed_tools_work_in_another_folder_without_anything_else(tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     assert tool(tmp_path, "install", str(tools)).returncode == 0
-    assert sorted(path.name for path in tools.iterdir()) == ["smalt_trainer", "uv"]
+    assert sorted(path.name for path in tools.iterdir()) == ["__main__.py", "smalt_trainer", "uv"]
     assert os.access(tools / "uv", os.X_OK)
     script = "import smalt_trainer.packages as p; print(p.find_uv())"
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(tools)!r}); {script}"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == str(tools / "uv")
+    command = [sys.executable, "-s", "-u", str(tools), "--version"]
+    elsewhere = {"PYTHONPATH": "/of/the/image"}
+    assert subprocess.run(command, env=elsewhere, capture_output=True, text=True, check=True).stdout.strip() == "0.1.0"
+
+
+def test_an_index_has_the_public_version_of_what_the_image_has_built_itself(tmp_path: Path) -> None:
+    """The image's torch==2.5.1+cu121 stays when the index offers 2.5.1 and 2.6.0 and something needs torch."""
+    site = tmp_path / "site"
+    about = site / "heavy_thing-2.5.1+cu121.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: heavy-thing\nVersion: 2.5.1+cu121\n")
+    (site / "heavy_thing.py").write_text("ANSWER = 'of the image'\n")
+    offered = package_index("heavy-thing", "2.5.1", "") | package_index("heavy-thing", "2.6.0", "")
+    page = b"".join(package_index("heavy-thing", version, "")["/simple/heavy-thing/"] for version in ("2.5.1", "2.6.0"))
+    files = offered | {"/simple/heavy-thing/": page} | TINY
+    (tmp_path / "scoring.json").write_text(json.dumps({"environment": {"pip": ["tiny-thing", "heavy-thing>=2"]}}))
+    arguments = ("environment", "--from", str(tmp_path / "scoring.json"), "--into", str(tmp_path / "environment"))
+    with FileServer(files) as index:
+        done = tool(tmp_path, *arguments, index=index.url, modules=str(site))
+    assert done.returncode == 0, done.stderr
+    installed = [path.name for path in (tmp_path / "environment").glob("lib/python*/site-packages/*.dist-info")]
+    assert installed == ["tiny_thing-1.2.0.dist-info"]
+
+
+def test_a_trust_bundle_without_certificates_is_told_with_its_key(tmp_path: Path) -> None:
+    (tmp_path / "scoring.json").write_text("{}")
+    arguments = ("environment", "--from", str(tmp_path / "scoring.json"), "--into", str(tmp_path / "environment"))
+    assert tool(tmp_path, *arguments, trust=str(tmp_path / "ca.crt")).returncode == 1
+    message = left_behind(tmp_path)
+    assert message["reason"] == "TrustBundleInvalid"
+    assert "spec.trustBundle.configMap has no key 'ca.crt'" in message["message"]
+    assert "goes on by itself" in message["message"]

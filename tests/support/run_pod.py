@@ -40,7 +40,6 @@ class RunPod:
         self.variables = {
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "HOME": str(folder / "home"),
-            "PYTHONPATH": str(SOURCE),
             "PYTHONDONTWRITEBYTECODE": "1",
             "SMALT_ROOT": str(folder),
             "SMALT_CONTROL_GROUPS": str(folder / "cgroup"),
@@ -53,7 +52,7 @@ class RunPod:
         for name in ("run", "home"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "run/run.json").write_text(json.dumps(self.contract))
-        command = [python, "-s", "-u", "-m", "smalt_trainer", "run"]
+        command = [python, "-s", "-u", str(SOURCE), "run"]
         with (self.folder / "out.log").open("wb") as out, (self.folder / "err.log").open("wb") as err:
             self.process = subprocess.Popen(command, env=self.variables, cwd=self.folder, stdout=out, stderr=err)
         return self

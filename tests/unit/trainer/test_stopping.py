@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from smalt_trainer import stopping as stopping_module
 from smalt_trainer.failures import RunFailed
 from smalt_trainer.stopping import Stopping, until_answered
 from smalt_trainer.tracking import Refused, Unreachable
@@ -17,7 +18,7 @@ from smalt_trainer.tracking import Refused, Unreachable
 
 @pytest.fixture
 def stopping() -> Iterator[Stopping]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
     listening = Stopping()
     listening.listen()
     yield listening
@@ -55,13 +56,25 @@ def test_a_refusal_is_not_tried_again(stopping: Stopping) -> None:
     assert server.tries == 1
 
 
-def test_a_signal_shortens_the_deadline(stopping: Stopping, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping_module, "GRACE_TO_STORE", 0.05)
+def test_a_signal_shortens_the_deadline(stopping: Stopping) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     start = time.monotonic()
     with pytest.raises(Unreachable):
-        until_answered(Server(10**6), start + 600, stopping, print, pause=0.001)
+        until_answered(Server(10**6), start + 600, stopping, print, pause=0.001, grace=0.05)
     assert time.monotonic() - start < 5
+
+
+def test_a_signal_breaks_off_what_hangs(stopping: Stopping) -> None:
+    """As an upload to a server that takes the bytes and says nothing."""
+    ours, _theirs = socket.socketpair()
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    start = time.monotonic()
+    with ours, pytest.raises(Unreachable, match="broken off"):
+        until_answered(lambda: print(ours.recv(1)), start + 600, stopping, print, grace=0.2)
+    assert time.monotonic() - start < 5
+    # What comes after it has a time of its own, and nothing is broken off once that is over.
+    until_answered(lambda: time.sleep(0.3), start + 600, stopping, print, grace=60)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_a_signal_ends_a_wait_at_once_and_the_preparation_with_a_reason(stopping: Stopping) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Optional, Sequence
 
@@ -14,7 +13,6 @@ from smalt_trainer.install import install_tools
 from smalt_trainer.places import Places
 from smalt_trainer.scoring_environment import make_environment
 from smalt_trainer.training import run_training
-from smalt_trainer.trust import extend_trust
 
 
 def _places(variables: dict[str, str]) -> Places:
@@ -41,8 +39,6 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     environment.add_argument("--code", type=Path, help="the folder that holds environment.condaFile")
     options = parser.parse_args(arguments)
     places = _places(dict(os.environ))
-    if options.command != "install":
-        extend_trust(os.environ, Path(tempfile.gettempdir()))
     if options.command == "run":
         return run_training(places, options.contract)
     if options.command == "install":

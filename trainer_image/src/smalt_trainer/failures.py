@@ -15,7 +15,9 @@ REASONS = (
     "TrackingUnavailable",
     "ResultsNotStored",
     "CodeInvalid",
+    "TrustBundleInvalid",
     "Terminated",
+    "Interrupted",
     "InternalError",
 )
 

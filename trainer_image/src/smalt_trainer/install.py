@@ -15,5 +15,6 @@ def install_tools(into: Path) -> None:
     shutil.copytree(
         package, into / package.name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
     )
+    shutil.copyfile(package.parent / "__main__.py", into / "__main__.py")
     shutil.copyfile(find_uv(), into / "uv")
     (into / "uv").chmod(0o755)

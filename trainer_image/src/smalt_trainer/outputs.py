@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Mapping, Tuple
@@ -44,19 +45,36 @@ def prepare_outputs(declared: Mapping[str, str], into: Path) -> dict[str, Path]:
     return paths
 
 
-def collect_outputs(paths: Mapping[str, Path]) -> dict[str, Output]:
-    """The outputs that hold at least one file."""
+def collect_outputs(paths: Mapping[str, Path]) -> Tuple[dict[str, Output], dict[str, str]]:
+    """The outputs that hold at least one file, and in words what is wrong with those that cannot be read."""
     found: dict[str, Output] = {}
+    unreadable: dict[str, str] = {}
     for name, path in paths.items():
-        entries = tuple(manifest(path)) if path.exists() else ()
+        try:
+            entries = tuple(manifest(path)) if path.exists() else ()
+        except OSError as error:
+            unreadable[name] = f"outputs.{name}: {unreadable_text(error, path)}"
+            continue
         if entries:
             found[name] = Output(name, path, entries)
-    return found
+    return found, unreadable
 
 
-def require_outputs(contract: Contract, found: Mapping[str, Output], paths: Mapping[str, Path]) -> None:
-    """A declared output must exist, and be a single file when it was declared as one."""
+def unreadable_text(error: OSError, folder: Path) -> str:
+    """Which file or folder of the script's cannot be read, and what to do about it."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(folder)
+    below = os.path.relpath(name, folder)
+    shown = folder.name if below == "." else below
+    return f"{shown!r} cannot be read ({error.strerror or error}): have the script leave it readable, or remove it"
+
+
+def require_outputs(
+    contract: Contract, found: Mapping[str, Output], paths: Mapping[str, Path], unreadable: Mapping[str, str]
+) -> None:
+    """A declared output must exist, unless it does and cannot be read, and be a single file when declared as one."""
     for name, kind in contract.outputs.items():
+        if name in unreadable:
+            continue
         if name not in found:
             wanted = "the file" if kind == "uriFile" else "a file into the folder"
             raise RunFailed(

@@ -20,6 +20,11 @@ class Places:
         return self.root / "run" / "run.json"
 
     @property
+    def password(self) -> Path:
+        """The tracking server's password, kept up to date by the kubelet when the Secret is made anew."""
+        return self.root / "tracking" / "runs-password"
+
+    @property
     def work(self) -> Path:
         """Writable, and limited in size by the operator."""
         return self.root / "work"
@@ -38,6 +43,11 @@ class Places:
     def outputs(self) -> Path:
         """One entry for each declared output."""
         return self.work / "outputs"
+
+    @property
+    def undeclared_outputs(self) -> Path:
+        """`./outputs` of a script that declares nothing, as Azure's write it; kept apart from declared outputs."""
+        return self.code / "outputs"
 
     @property
     def logs(self) -> Path:

@@ -9,9 +9,9 @@ from typing import Mapping
 
 from smalt_trainer.contract import Contract, parameter_text
 from smalt_trainer.digests import files_below, manifest_text
-from smalt_trainer.outputs import Output
+from smalt_trainer.outputs import Output, unreadable_text
 from smalt_trainer.termination import Outcome, encode
-from smalt_trainer.tracking import Tracking
+from smalt_trainer.tracking import Refused, Tracking, Unreadable
 
 _LONGEST_PARAMETER = 6000
 _PARAMETERS_AT_ONCE = 100
@@ -27,6 +27,8 @@ class Recording:
 
     def __post_init__(self) -> None:
         self._stored: set[str] = set()
+        # What is not kept and why, by the name it would have had: the rest is stored all the same.
+        self.lost: dict[str, str] = {}
 
     @classmethod
     def open(cls, tracking: Tracking, contract: Contract) -> Recording:
@@ -61,17 +63,27 @@ class Recording:
         self.tracking.log_batch(self.run, tags=dict(tags))
 
     def store_folder(self, folder: Path, below: str) -> None:
-        """Store every file of a folder."""
-        for name, path in files_below(folder):
+        """Store every file of a folder; which of them cannot be is in `lost`."""
+        if not folder.exists():
+            return
+        try:
+            files = files_below(folder)
+        except OSError as error:
+            self.lost[below] = f"{below}: {unreadable_text(error, folder)}"
+            return
+        for name, path in files:
             self._store(f"{below}/{name}", path)
 
-    def store_output(self, output: Output) -> None:
-        """Store an output's files and, only when they are all there, its manifest."""
-        for entry in output.entries:
-            self._store(f"outputs/{output.name}/{entry.path}", output.file(entry))
-        self._store(
-            f"outputs/{output.name}.manifest.json", manifest_text(output.entries).encode("utf-8", "surrogateescape")
-        )
+    def store_output(self, output: Output) -> bool:
+        """Store an output's files and, only when they are all there, its manifest; true when they are."""
+        names = [f"outputs/{output.name}/{entry.path}" for entry in output.entries]
+        for name, entry in zip(names, output.entries):
+            self._store(name, output.file(entry))
+        if any(name in self.lost for name in names):
+            return False
+        manifest = f"outputs/{output.name}.manifest.json"
+        self._store(manifest, manifest_text(output.entries).encode("utf-8", "surrogateescape"))
+        return manifest not in self.lost
 
     def finish(self, outcome: Outcome) -> None:
         """Store the summary and end the MLflow run."""
@@ -81,9 +93,16 @@ class Recording:
         self.tracking.call("POST", "runs/update", body)
 
     def _store(self, name: str, content: bytes | Path) -> None:
-        if name not in self._stored:
+        if name in self._stored or name in self.lost:
+            return
+        try:
             self.tracking.upload(self.experiment, self.run, name, content)
             self._stored.add(name)
+        except Refused as error:
+            hint = "make it smaller" if error.code == "413" else "rename it"
+            self.lost[name] = f"{name!r} is refused ({error}): {hint}"
+        except Unreadable as error:
+            self.lost[name] = f"{name!r} cannot be read ({error}): have the script leave it readable"
 
 
 def _create(tracking: Tracking, contract: Contract, experiment: str, identity: Mapping[str, str]) -> str:

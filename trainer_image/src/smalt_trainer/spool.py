@@ -42,7 +42,7 @@ def metric_line(line: bytes) -> Optional[bytes]:
         return None
     try:
         item = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     name, value, step = item.get("metric"), item.get("value"), item.get("step")
     if name_problem(name) or not _is_number(value) or not (step is None or _is_step(step)):
@@ -96,9 +96,12 @@ class Spool:
     def _point(self, line: bytes) -> Optional[Point]:
         try:
             item = json.loads(line)
-            name, value, step = str(item["metric"]), float(item["value"]), item["step"]
+            name, value, step = item["metric"], float(item["value"]), item["step"]
             stamp = int(item["time"])
-        except (ValueError, KeyError, TypeError):
+            # Anybody in the pod can write to this file: what the server has no place for would stop all that follows.
+            if name_problem(name) or not (step is None or _is_step(step)) or not _is_step(stamp):
+                raise ValueError(name)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             self.unreadable += 1
             return None
         if step is None:

@@ -56,8 +56,8 @@ class Stream:
     def _guarded(self, what: str, action: Callable[..., None], *arguments: object) -> None:
         try:
             action(*arguments)
-        except OSError as error:
-            problem = f"{what}: {error}"
+        except Exception as error:
+            problem = f"{what}: {error if isinstance(error, OSError) else f'{type(error).__name__}: {error}'}"
             if problem not in self.problems:
                 self.problems.append(problem)
 

@@ -63,9 +63,14 @@ def shorten(text: str, limit: int) -> str:
     return raw[:head].decode("utf-8", "ignore") + "…" + raw[len(raw) - tail :].decode("utf-8", "ignore")
 
 
-def termination_message(outcome: Outcome) -> bytes:
-    """The outcome within the limit: what weighs least goes first, and what went missing is in summary.json."""
+def termination_message(outcome: Outcome, provisional: bool = False) -> bytes:
+    """The outcome within the limit: what weighs least goes first, and what went missing is in summary.json.
+
+    A provisional one stands in case nothing more can be said: what the node knows of the pod's end weighs more.
+    """
     body = outcome.as_json()
+    if provisional:
+        body["provisional"] = True
     body["message"] = shorten(outcome.message, MESSAGE_LIMIT)
     body["metrics"] = dict(list(body["metrics"].items())[:METRICS_LIMIT])
     body["nonFinite"] = body["nonFinite"][:METRICS_LIMIT]

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any, Iterable, Mapping, Optional, Tuple
+from typing import Any, BinaryIO, Iterable, Mapping, Optional, Tuple
 
 _ANSWER = 30.0
 _UPLOAD = 300.0
@@ -18,6 +18,10 @@ _UPLOAD = 300.0
 
 class Unreachable(Exception):
     """The server gave no answer, or one that a later try may change."""
+
+
+class Forbidden(Unreachable):
+    """403: rights that are still being granted, or a name that the server's guard cannot read."""
 
 
 class Refused(Exception):
@@ -28,51 +32,106 @@ class Refused(Exception):
         self.code = code
 
 
-class Tracking:
-    """One tracking server."""
+class Unreadable(Exception):
+    """A file that was to be sent cannot be read; the server has nothing to do with it."""
 
-    def __init__(self, uri: str, username: str = "", password: str = "") -> None:
+
+class _Source:
+    """A file on its way: what fails in reading it must not look like a connection that failed."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size)
+        except OSError as error:
+            raise Unreadable(error.strerror) from error
+
+
+class Tracking:
+    """One tracking server. A password in a file is read for every request, since the Secret may be made anew."""
+
+    def __init__(self, uri: str, username: str = "", password: str = "", password_file: Optional[Path] = None) -> None:
         self.uri = uri.rstrip("/")
-        self._headers = {"User-Agent": "smalt-trainer"}
-        if username:
-            token = base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
-            self._headers["Authorization"] = f"Basic {token}"
-        # The server is in the cluster: a proxy of the image's environment is not on the way to it.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._username, self._password, self._password_file = username, password, password_file
+        # The server is in the cluster: a proxy of the image's environment is not on the way to it, and a redirect would
+        # carry the password to wherever it points. So neither is among the handlers.
+        self._opener = urllib.request.OpenerDirector()
+        for handler in (
+            urllib.request.HTTPHandler(),
+            urllib.request.HTTPSHandler(),
+            urllib.request.UnknownHandler(),
+            urllib.request.HTTPDefaultErrorHandler(),
+            urllib.request.HTTPErrorProcessor(),
+        ):
+            self._opener.add_handler(handler)
 
     @classmethod
-    def from_environment(cls, variables: Mapping[str, str] = os.environ) -> Tracking:
-        """The server that the pod's variables name."""
+    def from_environment(cls, variables: Mapping[str, str], password_file: Path) -> Tracking:
+        """The server that the pod's variables name; without the file, the password is the variable's."""
         return cls(
             variables.get("MLFLOW_TRACKING_URI", ""),
             variables.get("MLFLOW_TRACKING_USERNAME", ""),
             variables.get("MLFLOW_TRACKING_PASSWORD", ""),
+            password_file,
         )
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"User-Agent": "smalt-trainer"}
+        if self._username:
+            password = self._password
+            if self._password_file and self._password_file.is_file():
+                password = self._password_file.read_text(encoding="utf-8").strip() or password
+            token = base64.b64encode(f"{self._username}:{password}".encode()).decode("ascii")
+            headers["Authorization"] = f"Basic {token}"
+        return headers
 
     def call(self, method: str, path: str, body: Optional[Mapping[str, Any]] = None, **query: str) -> dict[str, Any]:
         """One call of the API below /api/2.0/mlflow/."""
         url = f"{self.uri}/api/2.0/mlflow/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
-        answer: dict[str, Any] = json.loads(self._send(method, url, data, headers, _ANSWER) or b"{}")
+        content = self._send(method, url, data, headers, _ANSWER)
+        try:
+            answer = json.loads(content or b"{}")
+        except (ValueError, RecursionError) as error:
+            raise Unreachable(f"{self.uri} answers {content[:40]!r}, which is no JSON") from error
+        if not isinstance(answer, dict):
+            raise Unreachable(f"{self.uri} answers {content[:40]!r}, which is no JSON object")
         return answer
 
     def upload(self, experiment: str, run: str, name: str, content: bytes | Path) -> None:
-        """Store one artifact of a run; a file is streamed."""
+        """Store one artifact of a run; a file is streamed, and Unreadable when it cannot be."""
+        try:
+            self._put(experiment, run, name, content)
+        except Forbidden:
+            # The right that this call needs too. Whoever has it is not forbidden to store, only to store this name.
+            self.log_batch(run)
+            try:
+                self._put(experiment, run, name, content)
+            except Forbidden as error:
+                raise Refused(str(error), "403") from error
+
+    def _put(self, experiment: str, run: str, name: str, content: bytes | Path) -> None:
         quoted = urllib.parse.quote(os.fsencode(name))
         url = f"{self.uri}/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run}/artifacts/{quoted}"
         headers = {"Content-Type": "application/octet-stream"}
         if isinstance(content, bytes):
             self._send("PUT", url, content, headers, _UPLOAD)
             return
-        with content.open("rb") as stream:
+        try:
+            stream = content.open("rb")
+        except OSError as error:
+            raise Unreadable(error.strerror) from error
+        with stream:
             headers["Content-Length"] = str(os.fstat(stream.fileno()).st_size)
-            self._send("PUT", url, stream, headers, _UPLOAD)
+            self._send("PUT", url, _Source(stream), headers, _UPLOAD)
 
     def _send(self, method: str, url: str, data: Any, headers: Mapping[str, str], timeout: float) -> bytes:
         try:
             # The address is the operator's, never the user's.
-            request = urllib.request.Request(url, data, {**self._headers, **headers}, method=method)  # noqa: S310
+            request = urllib.request.Request(url, data, {**self._headers(), **headers}, method=method)  # noqa: S310
             with self._opener.open(request, timeout=timeout) as response:
                 content: bytes = response.read()
                 return content
@@ -146,7 +205,11 @@ def _refusal(error: urllib.error.HTTPError) -> Exception:
         answer = {}
     told = str(answer.get("message") or text.strip() or error.reason)[:300]
     message = f"the tracking server answered {error.code}: {told}"
+    if error.code < 400:
+        return Unreachable(f"the tracking server answered {error.code}, a redirect, which is not followed")
+    if error.code == 403:
+        return Forbidden(message)
     # A password that is being replaced and a server that is starting both answer so for a while.
-    if error.code in (401, 403, 408, 425, 429) or error.code >= 500:
+    if error.code in (401, 408, 425, 429) or error.code >= 500:
         return Unreachable(message)
-    return Refused(message, str(answer.get("error_code", "")))
+    return Refused(message, str(answer.get("error_code") or error.code))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import Callable, Mapping, Optional
+from typing import Callable, Iterable, MutableMapping, Optional
 
 from smalt_trainer.code import lay_out_folder, lay_out_inline
 from smalt_trainer.contract import Contract, read_contract
 from smalt_trainer.digests import canonical_digest
 from smalt_trainer.environment import ensure, read_environment
-from smalt_trainer.failures import RunFailed
+from smalt_trainer.failures import ANOTHER_NAME, RunFailed
 from smalt_trainer.inputs import prepare_inputs
 from smalt_trainer.outputs import Output, collect_outputs, prepare_outputs, require_outputs
 from smalt_trainer.places import Places
@@ -21,12 +23,15 @@ from smalt_trainer.recording import Recording
 from smalt_trainer.script import run_script, script_variables
 from smalt_trainer.shipping import Shipper
 from smalt_trainer.spool import Spool
-from smalt_trainer.stopping import Stopping, terminated, until_answered
+from smalt_trainer.stopping import GRACE_TO_CLOSE, GRACE_TO_STORE, Stopping, terminated, until_answered
 from smalt_trainer.termination import Outcome, termination_message, write_termination
 from smalt_trainer.tracking import Refused, Tracking, Unreachable
+from smalt_trainer.trust import extend_trust
 
 # How long a run that has produced nothing yet waits for the server: the results' patience is limits.finalizing.
 _PATIENCE_AT_START = 900.0
+# A message has room for so many files by name.
+_NAMED = 3
 
 
 def say(text: str) -> None:
@@ -37,13 +42,15 @@ def say(text: str) -> None:
 class Training:
     """The run's progress, kept so that whatever happens can be reported."""
 
-    def __init__(self, places: Places, stopping: Stopping, variables: Mapping[str, str]) -> None:
+    def __init__(self, places: Places, stopping: Stopping, variables: MutableMapping[str, str]) -> None:
         self.places, self.stopping, self.variables = places, stopping, variables
         self.outcome = Outcome()
         self.recording: Optional[Recording] = None
         self.shipper: Optional[Shipper] = None
         self.output_paths: dict[str, Path] = {}
         self.outputs: dict[str, Output] = {}
+        self.unreadable: dict[str, str] = {}
+        self.unanswered: list[str] = []
 
     def run(self, contract_file: Optional[Path] = None) -> int:
         """Everything; 0 when the run succeeded, else 1. The termination message is written in every case."""
@@ -53,12 +60,14 @@ class Training:
             contract = read_contract(contract_file or self.places.contract)
             self._work(contract)
         except Exception as error:
-            self._fail(error, contract)
-        finally:
             self.stopping.preparing = False
+            self._fail(error, contract)
         if contract and self.recording:
-            self._report()
-            self._finalize(contract, self.recording)
+            self._report_so_far("while its results were being stored", "ResultsNotStored", contract)
+            try:
+                self._finalize(contract, self.recording)
+            except Exception as error:
+                self._fail_unless_failed(error, contract)
         self._report()
         say("succeeded" if self.outcome.succeeded else f"failed: {self.outcome.reason}: {self.outcome.message}")
         return 0 if self.outcome.succeeded else 1
@@ -66,11 +75,11 @@ class Training:
     def _work(self, contract: Contract) -> None:
         self.recording = self._open(contract)
         self.outcome.tracking = {"runId": self.recording.run, "experimentId": self.recording.experiment}
+        self._report_so_far("before the script started", "Interrupted", contract)
+        extend_trust(self.variables, Path(tempfile.gettempdir()))
         self.outcome.digests["parameters"] = canonical_digest(dict(contract.parameters))
         self.outcome.digests["code"] = self._lay_out(contract)
-        # Now, because the script may write where its code lies: what is kept is what was digested.
-        recording = self.recording
-        self._before_the_script(contract, lambda: recording.store_folder(self.places.code, "code"))
+        self._keep_code(contract, self.recording)
         wanted = read_environment(contract.environment, self.places.code, contract.image)
         self.outcome.digests["environment"] = wanted.digest
         ensure(wanted, self.places.environment, contract.image)
@@ -80,15 +89,22 @@ class Training:
         variables = script_variables(contract, self.places, inputs, self.output_paths, mlflow, self.variables)
         self.shipper = Shipper(self.recording.tracking, self.recording.run, Spool(self.places.spool), say)
         self.shipper.start()
+        self._report_so_far("while the script ran", "Interrupted", contract)
         self.stopping.preparing = False
         run_script(contract, self.places, variables, self.stopping)
         self.outcome.exit_code = 0
-        self.outputs = collect_outputs(self.output_paths)
-        require_outputs(contract, self.outputs, self.output_paths)
+
+    def _keep_code(self, contract: Contract, recording: Recording) -> None:
+        """Now, because the script may write where its code lies: what is kept is what was digested."""
+        self._before_the_script(contract, lambda: recording.store_folder(self.places.code, "code"))
+        if recording.lost:
+            raise RunFailed(
+                "CodeInvalid", f"the code cannot be kept: {_listed(recording.lost.values())}; {ANOTHER_NAME}"
+            )
 
     def _open(self, contract: Contract) -> Recording:
         opened: list[Recording] = []
-        tracking = Tracking.from_environment(self.variables)
+        tracking = Tracking.from_environment(self.variables, self.places.password)
         self._before_the_script(contract, lambda: opened.append(Recording.open(tracking, contract)))
         return opened[0]
 
@@ -118,39 +134,61 @@ class Training:
         self.outcome.exit_code = error.exit_code if error.exit_code is not None else self.outcome.exit_code
 
     def _finalize(self, contract: Contract, recording: Recording) -> None:
-        """Store everything, however the script ended; only a run that was fine so far can fail for it."""
-        if self.shipper:
-            self.shipper.stop()
-        deadline = time.monotonic() + contract.finalizing
-        try:
-            if not self.outputs:
-                self.outputs = collect_outputs(self.output_paths)
-            for step in (
-                self._store_metrics,
-                lambda: recording.store_folder(self.places.logs, "logs"),
-                lambda: self._store_outputs(recording),
-                lambda: recording.tag({f"smalt.digest.{name}": str(digest) for name, digest in self._plain_digests()}),
-                lambda: recording.finish(self.outcome),
-            ):
-                until_answered(step, deadline, self.stopping, say)
-        except (Unreachable, Refused, OSError) as error:
-            say(f"results are not stored: {error}")
-            self._not_stored(contract, error)
+        """Store everything, however the script ended; only a run that was fine so far can fail for it.
 
-    def _not_stored(self, contract: Contract, error: Exception) -> None:
-        self.outcome.outputs = {}
+        Each part is tried for itself: a file that is refused, or a part that is not answered, costs no other part.
+        """
+        deadline = time.monotonic() + contract.finalizing
+
+        def try_to(step: Callable[[], None], grace: float = GRACE_TO_STORE) -> None:
+            try:
+                until_answered(step, deadline, self.stopping, say, grace=grace)
+            except (Unreachable, Refused) as error:
+                self.unanswered.append(str(error))
+            except Exception as error:
+                traceback.print_exc()
+                self.unanswered.append(f"{type(error).__name__}: {error}")
+
+        try_to(self._store_metrics)
+        try_to(lambda: recording.store_folder(self.places.logs, "logs"))
+        try_to(lambda: recording.tag({f"smalt.digest.{name}": str(digest) for name, digest in self._plain_digests()}))
+        try_to(lambda: self._store_outputs(recording))
+        try_to(lambda: recording.store_folder(self.places.undeclared_outputs, "undeclared_outputs"))
+        self._judge(contract, recording)
+        try_to(lambda: recording.finish(self.outcome), GRACE_TO_CLOSE)
+        self._judge(contract, recording)
+
+    def _judge(self, contract: Contract, recording: Recording) -> None:
+        """Whether the results are what was asked for, and all stored; the first thing that is wrong counts."""
+        lost = [*self.unreadable.values(), *recording.lost.values()]
+        for problem in [*lost, *self.unanswered]:
+            say(f"not stored: {problem}")
         if not self.outcome.succeeded:
             return
-        if self.stopping.requested:
-            self._fail(terminated("while its results were being stored"), contract)
-            return
-        failure = RunFailed(
-            "ResultsNotStored",
-            f"the script succeeded, but its results could not be stored within limits.finalizing, "
-            f"{contract.finalizing:g} s: {error}; look at the tracking server: kubectl logs -n {contract.namespace} "
-            f"deployment/{contract.workspace}-tracking, then apply the run under another name",
-        )
-        self._fail(failure, contract)
+        try:
+            if self.unanswered and self.stopping.requested:
+                raise terminated("while its results were being stored")
+            if self.unanswered:
+                raise RunFailed(
+                    "ResultsNotStored",
+                    f"the script succeeded, but its results could not be stored within limits.finalizing, "
+                    f"{contract.finalizing:g} s: {_listed(self.unanswered)}; look at the tracking server: kubectl logs "
+                    f"-n {contract.namespace} deployment/{contract.workspace}-tracking, {ANOTHER_NAME}",
+                )
+            require_outputs(contract, self.outputs, self.output_paths, self.unreadable)
+            if lost:
+                raise RunFailed(
+                    "ResultsNotStored",
+                    f"the script succeeded, but not all it left is stored: {_listed(lost)}; {ANOTHER_NAME}",
+                )
+        except RunFailed as failure:
+            self._fail(failure, contract)
+
+    def _fail_unless_failed(self, error: Exception, contract: Contract) -> None:
+        if self.outcome.succeeded:
+            self._fail(error, contract)
+        else:
+            traceback.print_exc()
 
     def _plain_digests(self) -> list[tuple[str, object]]:
         return [(name, value) for name, value in self.outcome.digests.items() if name != "data"]
@@ -160,6 +198,7 @@ class Training:
         assert self.recording
         first: list[str] = []
         if self.shipper:
+            self.shipper.stop()
             self.shipper.drain()
             first = list(self.shipper.names)
         finite, other = self.recording.tracking.metrics(self.recording.run)
@@ -169,12 +208,32 @@ class Training:
         self.outcome.non_finite = other
 
     def _store_outputs(self, recording: Recording) -> None:
+        self.outputs, self.unreadable = collect_outputs(self.output_paths)
         for output in self.outputs.values():
-            recording.store_output(output)
-            self.outcome.outputs[output.name] = output.status(recording.output_uri(output.name))
+            if recording.store_output(output):
+                self.outcome.outputs[output.name] = output.status(recording.output_uri(output.name))
 
     def _report(self) -> None:
         write_termination(self.places.termination, termination_message(self.outcome))
+
+    def _report_so_far(self, when: str, reason: str, contract: Contract) -> None:
+        """What is to be read when the pod is killed at once, as for its memory: nobody is left to say more then."""
+        outcome = self.outcome
+        if outcome.succeeded:
+            message = (
+                f"the pod was killed {when} (for its memory, by force, or with its node); {contract.log_hint}, "
+                "then apply the run again under another name, or give it limits.retries"
+            )
+            outcome = dataclasses.replace(outcome, reason=reason, message=message)
+        write_termination(
+            self.places.termination, termination_message(outcome, provisional=outcome is not self.outcome)
+        )
+
+
+def _listed(problems: Iterable[str]) -> str:
+    told = list(problems)
+    more = f" and {len(told) - _NAMED} more, which the log names" if len(told) > _NAMED else ""
+    return "; ".join(told[:_NAMED]) + more
 
 
 def run_training(places: Places, contract_file: Optional[Path] = None) -> int:

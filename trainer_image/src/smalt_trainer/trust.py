@@ -6,31 +6,47 @@ import ssl
 from pathlib import Path
 from typing import List, MutableMapping
 
+from smalt_trainer.failures import ANOTHER_NAME, RunFailed
+
 BUNDLE = "SMALT_TRUST_BUNDLE"
 # OpenSSL and uv, requests, pip, curl: each reads its own.
 READERS = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 _SYSTEM = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
-def extend_trust(variables: MutableMapping[str, str], scratch: Path) -> None:
-    """Point every reader at one file with both; nothing happens where the workspace has no bundle.
-
-    OSError when the bundle cannot be read, which the pod's mount prevents.
-    """
+def extend_trust(variables: MutableMapping[str, str], scratch: Path, next_step: str = ANOTHER_NAME) -> None:
+    """Point every reader at one file with both; nothing happens where the workspace has no bundle."""
     bundle = variables.get(BUNDLE)
     if not bundle:
         return
-    texts = [Path(bundle).read_text(encoding="utf-8"), *_system_texts(variables)]
+    pieces = [_bundle(Path(bundle), next_step), *_system(variables)]
     trusted = scratch / "smalt-trusted.crt"
-    trusted.write_text("\n".join(texts), encoding="utf-8")
+    trusted.write_bytes(b"\n".join(pieces))
     for name in READERS:
         variables[name] = str(trusted)
 
 
-def _system_texts(variables: MutableMapping[str, str]) -> List[str]:
+def _bundle(file: Path, next_step: str) -> bytes:
+    """The certificates, or RunFailed with what is wrong with the ConfigMap that should hold them."""
+    cause: Exception
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=str(file))
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        problem, cause = f"has no key '{file.name}'", error
+    except (OSError, ValueError) as error:
+        problem, cause = f"holds no PEM certificate under its key '{file.name}' ({error})", error
+    raise RunFailed(
+        "TrustBundleInvalid",
+        f"the ConfigMap named in the Workspace's spec.trustBundle.configMap {problem}; put certificates in PEM form "
+        f"there under '{file.name}', {next_step}",
+    ) from cause
+
+
+def _system(variables: MutableMapping[str, str]) -> List[bytes]:
     """What the image trusts by itself: its own choice first, then the places that systems use."""
     named = variables.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
     for place in [named, *_SYSTEM]:
         if place and Path(place).is_file():
-            return [Path(place).read_text(encoding="utf-8", errors="replace")]
+            return [Path(place).read_bytes()]
     return []
