@@ -1,0 +1,42 @@
+"""The trainer runs in other people's images: nothing in it is newer than the oldest Python it promises to work with."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+FILES = sorted((REPOSITORY / "trainer_image/src").rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(REPOSITORY / "trainer_image/src").as_posix())
+def test_a_file_of_the_trainer_is_python_3_9(file: Path) -> None:
+    tree = ast.parse(file.read_text(), str(file), feature_version=(3, 9))
+    imported = {
+        name.partition(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert imported <= sys.stdlib_module_names | {"smalt_trainer"}
+
+
+def test_the_promise_is_the_same_everywhere() -> None:
+    project = tomllib.loads((REPOSITORY / "trainer_image/pyproject.toml").read_text())["project"]
+    assert (project["requires-python"], project["dependencies"]) == (">=3.9", [])
+    ruff = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["ruff"]
+    assert ruff["per-file-target-version"]["trainer_image/**"] == "py39"
+
+
+def test_a_newer_word_would_be_found() -> None:
+    with pytest.raises(SyntaxError):
+        ast.parse("match x:\n    case 1: pass\n", feature_version=(3, 9))
