@@ -10,6 +10,7 @@ SmaltError
 ├── NameTaken                a child's name belongs to somebody else's object
 ├── NotYetGone               a child's name is held by an object that is being deleted
 ├── InvalidCommand           a placeholder in a command cannot be resolved or stands where it must not
+├── TooLarge                 a spec is more than a pod can carry
 └── LeaseLost                another replica leads, or the API server could not be asked in time
 """
 
@@ -64,6 +65,10 @@ class NotYetGone(SmaltError):
 
 class InvalidCommand(SmaltError):
     """A command's placeholder cannot be resolved, or stands where a value cannot be put safely."""
+
+
+class TooLarge(SmaltError):
+    """What an object says is more than the pod made for it can carry."""
 
 
 class LeaseLost(SmaltError):

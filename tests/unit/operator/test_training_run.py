@@ -283,6 +283,50 @@ def test_a_pod_killed_for_memory_without_last_words_is_told(report: str, reason:
     assert said(status)["reason"] == reason and words in said(status)["message"]
 
 
+PROVISIONAL = {
+    **REPORT,
+    "outcome": "failed",
+    "reason": "Interrupted",
+    "message": "the pod was killed while the script ran",
+    "provisional": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("killed_for", "reason", "words"),
+    [
+        ("OOMKilled", "OutOfMemory", ["limits.memory", "'gpu'", "instanceType"]),
+        ("Error", "Interrupted", ["was killed"]),
+    ],
+)
+def test_what_the_node_knows_of_the_end_counts_before_what_was_written_in_case_of_it(
+    killed_for: str, reason: str, words: list[str]
+) -> None:
+    status = failing(run(instanceType="gpu"), PROVISIONAL, 137, killed_for).status
+    assert (status["phase"], said(status)["reason"]) == ("Failed", reason)
+    assert all(word in said(status)["message"] for word in [*words, ANOTHER_NAME])
+    assert status["tracking"]["runId"] == "a" and status["digests"]["code"] == DIGEST
+
+
+def test_a_cause_that_the_wrapper_found_itself_counts_before_what_the_node_knows() -> None:
+    report = {"reason": "ScriptFailed", "message": "a worker was killed"}
+    assert said(failing(run(), report, 1, "OOMKilled").status)["reason"] == "ScriptFailed"
+
+
+def test_a_run_that_no_pod_can_carry_is_stalled_with_its_size_and_what_to_do() -> None:
+    variables = {f"V{number}": "x" * 8192 for number in range(64)}
+    plan = planned(run(environmentVariables=variables), workspace(), experiment())
+    assert (plan.apply, plan.status["phase"], said(plan.status, "Stalled")["reason"]) == ((), "Failed", "TooLarge")
+    for word in ("52", "258048", "ConfigMap", ANOTHER_NAME):
+        assert word in said(plan.status)["message"]
+
+
+@pytest.mark.parametrize("text", ["\n" * 131072, "ä" * 131072, '"' * 131072])
+def test_the_size_of_a_run_is_that_of_its_bytes(text: str) -> None:
+    plan = planned(run(code={"inline": {"train.py": text}}), workspace(), experiment())
+    assert said(plan.status, "Stalled")["reason"] == "TooLarge"
+
+
 def test_retries_make_another_attempt_and_then_it_is_over() -> None:
     it = run(limits={"retries": 1}, code={"configMap": "found-before"})
     plan = failing(it)

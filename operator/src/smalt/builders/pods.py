@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 from smalt.api.schema import Json
+from smalt.errors import TooLarge
 
 USER = 10001
+# The API server takes 256 KiB of annotations; the rest is for those that others put on our pods.
+MOST_CONTRACT_BYTES = 252 * 1024
 CONTAINER_SECURITY: Json = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -49,6 +54,19 @@ def scratch(name: str, size: str) -> Json:
     return {"name": name, "emptyDir": {"sizeLimit": size}}
 
 
+def contract_text(contract: Json) -> str:
+    """A contract as the annotation that carries it; TooLarge, with the next step, when the API server would refuse it."""
+    text = json.dumps(contract, separators=(",", ":"), ensure_ascii=False)
+    size = len(text.encode())
+    if size > MOST_CONTRACT_BYTES:
+        raise TooLarge(
+            f"inline code, environmentVariables and all else that goes to the pod are {size} bytes as JSON, in which line "
+            f"breaks and quotes count twice, and a pod carries at most {MOST_CONTRACT_BYTES}: put the files into a "
+            "ConfigMap and name it in code.configMap"
+        )
+    return text
+
+
 def annotation_file(name: str, annotation: str, path: str) -> Json:
     """A volume with one file: the text of an annotation of the pod. The kubelet expands nothing in it."""
     field = {"fieldPath": f"metadata.annotations['{annotation}']"}
@@ -61,6 +79,15 @@ def config_map(name: str, config_map: str) -> Json:
 
 def secret(name: str, secret: str) -> Json:
     return {"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}}
+
+
+def secret_file(name: str, secret: str, key: str) -> Json:
+    """A volume with one key of a Secret, kept up to date; without the Secret it is empty until there is one."""
+    items = [{"key": key, "path": key}]
+    return {
+        "name": name,
+        "secret": {"secretName": secret, "items": items, "defaultMode": 0o440, "optional": True},
+    }
 
 
 def mount(name: str, path: str, read_only: bool = False) -> Json:

@@ -6,7 +6,6 @@ command, arguments or variables of a container, where the kubelet would expand i
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from smalt.api.durations import seconds
@@ -23,9 +22,11 @@ from smalt.builders.pods import (
     annotation_file,
     config_map,
     container,
+    contract_text,
     mount,
     pod_spec,
     scratch,
+    secret_file,
     secret_variable,
     variable,
 )
@@ -37,6 +38,7 @@ WORKSPACE_ANNOTATION = "smalt.dev/workspace"
 CONTAINER = "training"
 WORK = "/smalt/work"
 TRUST = "/smalt/trust"
+_PASSWORD = "runs-password"  # noqa: S105 — the key in the workspace's Secret
 # For pulling images and preparing the environment, on top of the two limits that users set.
 STARTING_SECONDS = 3600
 
@@ -66,12 +68,12 @@ def job_name(run: str, attempt: int) -> str:
 
 
 def training_job(attempt: Attempt) -> Json:
-    """The whole Job. InvalidCommand when a placeholder cannot be resolved."""
+    """The whole Job. InvalidCommand when a placeholder cannot be resolved, TooLarge when a pod cannot carry it."""
     limits = contract_limits(attempt.spec)
     template: Json = {
         "metadata": {
             "labels": labels_of(attempt.run, "training"),
-            "annotations": {ANNOTATION: json.dumps(contract(attempt), separators=(",", ":"), ensure_ascii=False)},
+            "annotations": {ANNOTATION: contract_text(contract(attempt))},
         },
         "spec": _pod(attempt),
     }
@@ -185,6 +187,7 @@ def _pod(attempt: Attempt) -> Json:
     inputs = _input_volumes(attempt.spec)
     volumes = [
         annotation_file("run", ANNOTATION, "run.json"),
+        secret_file("tracking", child_name(workspace.name), _PASSWORD),
         scratch("tools", "256Mi"),
         scratch("work", "10Gi"),
         scratch("environment", "10Gi"),
@@ -194,6 +197,7 @@ def _pod(attempt: Attempt) -> Json:
     ]
     mounts = [
         mount("run", "/smalt/run", read_only=True),
+        mount("tracking", "/smalt/tracking", read_only=True),
         mount("tools", "/smalt/tools", read_only=True),
         mount("work", WORK),
         mount("environment", "/smalt/environment"),
@@ -220,16 +224,17 @@ def _pod(attempt: Attempt) -> Json:
         attempt.image,
         attempt.pull_policy,
         mounts,
-        command=["python3", "-s", "-u", "-m", "smalt_trainer", "run"],
+        # By its path, so that PYTHONPATH stays what the image has set.
+        command=["python3", "-s", "-u", "/smalt/tools", "run"],
         env=[
-            variable("PYTHONPATH", "/smalt/tools"),
             variable("PYTHONDONTWRITEBYTECODE", "1"),
             *USER_NAME,
             variable("HOME", "/smalt/home"),
             variable("TMPDIR", "/tmp"),  # noqa: S108
             variable("MLFLOW_TRACKING_URI", tracking_uri(workspace)),
             variable("MLFLOW_TRACKING_USERNAME", "runs"),
-            secret_variable("MLFLOW_TRACKING_PASSWORD", child_name(workspace.name), "runs-password"),
+            # For plain mlflow in the script; the wrapper reads the file, which follows a Secret that is made anew.
+            secret_variable("MLFLOW_TRACKING_PASSWORD", child_name(workspace.name), _PASSWORD),
             *environment_variables(attempt.workspace_spec),
         ],
         workingDir=WORK,

@@ -14,7 +14,7 @@ from smalt.api.kinds import CONFIG_MAP, EXPERIMENT, JOB, MODEL, POD, TRAINING_RU
 from smalt.api.references import FAMILY, Address, address
 from smalt.api.schema import Json
 from smalt.api.training_run import ANOTHER_NAME, TrainingRunSpec
-from smalt.api.workspace import WorkspaceSpec
+from smalt.api.workspace import DEFAULT_INSTANCE_TYPE, WorkspaceSpec
 from smalt.builders import compute
 from smalt.builders.registered_model import registered_model, uid_selector
 from smalt.builders.training_job import (
@@ -25,7 +25,7 @@ from smalt.builders.training_job import (
     job_name,
     training_job,
 )
-from smalt.errors import InvalidCommand
+from smalt.errors import InvalidCommand, TooLarge
 from smalt.reconcilers import diagnosis
 from smalt.reconcilers.plan import NOTHING, Child, Plan
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
@@ -151,8 +151,8 @@ def begin(
     except InvalidSpec as error:
         said = conditions.waiting("WaitingForWorkspace", f"Workspace '{workspace['metadata']['name']}': {error}")
         return Plan(status=_status(resource, said, now, "Pending"))
-    except InvalidCommand as error:
-        said = conditions.stalled("InvalidCommand", f"{error}; apply the run {ANOTHER_NAME}")
+    except (InvalidCommand, TooLarge) as error:
+        said = conditions.stalled(type(error).__name__, f"{error}; apply the run {ANOTHER_NAME}")
         return Plan(status=_status(resource, said, now, "Failed"))
     if job is None:
         return Plan(status=_status(resource, unknown_type(spec, workspace, workspace_spec), now, "Pending"))
@@ -387,7 +387,7 @@ def failed(resource: Json, spec: TrainingRunSpec, job: Json, world: World, now: 
     if number <= retries:
         return begin(resource, spec, world, {}, now, settings, attempt=number + 1)
     report = diagnosis.report(state or {})
-    finding = _cause(job, pod, state, report)
+    finding = _cause(spec, job, pod, state, report)
     message = (
         finding.message if ANOTHER_NAME in finding.message else f"{finding.message}; apply the change {ANOTHER_NAME}"
     )
@@ -397,14 +397,20 @@ def failed(resource: Json, spec: TrainingRunSpec, job: Json, world: World, now: 
     )
 
 
-def _cause(job: Json, pod: Json | None, state: Json | None, report: Json) -> diagnosis.Finding:
+def _cause(spec: TrainingRunSpec, job: Json, pod: Json | None, state: Json | None, report: Json) -> diagnosis.Finding:
+    """The wrapper's last words; what it wrote before it knew the end (provisional) counts after what the node knows."""
     name = job["metadata"]["name"]
+    told = None
     if report.get("reason") and report.get("message"):
-        return diagnosis.Finding(str(report["reason"])[:63], str(report["message"]))
+        told = diagnosis.Finding(str(report["reason"])[:63], str(report["message"]))
+    if told and not report.get("provisional"):
+        return told
     if state and state.get("reason") == "OOMKilled":
         return diagnosis.Finding(
             "OutOfMemory",
-            f"the pod of Job '{name}' took more memory than its instance type's limits.memory: choose a larger one",
+            f"the pod of Job '{name}' was killed because it needed more memory than limits.memory of instance type "
+            f"'{spec.instance_type or DEFAULT_INSTANCE_TYPE}': name a larger one in instanceType, or raise the limit in the "
+            "Workspace's spec.instanceTypes",
         )
     if pod is not None and (lost := diagnosis.evicted(pod)):
         return lost
@@ -413,6 +419,8 @@ def _cause(job: Json, pod: Json | None, state: Json | None, report: Json) -> dia
             return diagnosis.Finding(
                 "TimedOut", f"Job '{name}' took longer than limits.timeout and limits.finalizing together"
             )
+    if told:
+        return told
     first = _init_failure(pod) if pod is not None else None
     code = (state or first or {}).get("exitCode")
     words = f"exit code {code}" if code is not None else "its pod is gone"
