@@ -27,6 +27,7 @@ from smalt.builders.pods import (
     annotation_file,
     config_map,
     container,
+    contract_text,
     mount,
     pod_spec,
     scratch,
@@ -154,8 +155,9 @@ def _request_settings(given: RequestSettings) -> Json:
 
 
 def scoring_deployment(scoring: Scoring) -> Json:
+    """TooLarge when a pod cannot carry the contract."""
     deployment = scoring.deployment
-    text = json.dumps(contract(scoring), separators=(",", ":"), ensure_ascii=False)
+    text = contract_text(contract(scoring))
     template: Json = {
         "metadata": {
             "labels": labels_of(deployment, "scoring"),

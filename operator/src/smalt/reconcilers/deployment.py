@@ -12,6 +12,7 @@ from smalt.api.references import FAMILY, Address, address
 from smalt.api.schema import Json
 from smalt.api.workspace import WorkspaceSpec
 from smalt.builders import compute, scoring
+from smalt.errors import TooLarge
 from smalt.reconcilers import diagnosis
 from smalt.reconcilers.plan import Child, Plan
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
@@ -111,7 +112,10 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
         trainer_image=settings.trainer_image,
         pull_policy=settings.image_pull_policy,
     )
-    manifest = scoring.scoring_deployment(wanted)
+    try:
+        manifest = scoring.scoring_deployment(wanted)
+    except TooLarge as error:
+        return hindered(resource, Problem("TooLarge", str(error), is_users=True), server, now, spec)
     return observed(resource, manifest, server, world, now, spec)
 
 
