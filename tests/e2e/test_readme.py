@@ -49,7 +49,9 @@ LOOKS = {
     "served": Look(
         "kubectl delete modeldeployment breast-cancer\n", "kubectl get models,serviceaccounts,modeldeployments -o json"
     ),
-    "uninstalled": Look("kubectl delete models --all\n", "kubectl get smalt,persistentvolumeclaims -o name"),
+    "uninstalled": Look(
+        "kubectl wait --for=condition=InUse=False models", "kubectl get smalt,persistentvolumeclaims -o name"
+    ),
     "emptied": Look("kubectl delete -k manifests/", "kubectl get smalt,persistentvolumeclaims -o name"),
 }
 

@@ -11,6 +11,7 @@ import pytest
 from cluster import doctor, for_tests, host
 from cluster.paths import REPOSITORY
 from cluster.progress import SetUpFailed
+from support.readme import of_language
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,14 @@ def test_elsewhere_it_is_said_what_tests_start(
     monkeypatch.setattr(host, "can_install", lambda: False)
     for_tests.prepare("kind", {})
     assert "some-package is not installed, which tests start: `apt-get install some-package`" in capsys.readouterr().out
+
+
+def test_what_readmes_commands_start_is_there_after_the_demo() -> None:
+    first = {line.split()[0] for block in of_language("sh") for line in block.text.splitlines()}
+    started = {word for word in first if word.isalpha()}
+    every_debian_has = {"cp", "eval", "head", "ls", "sed"}
+    assert started - every_debian_has - {"kubectl"} == {"curl"}
+    assert "curl" in host.PACKAGES
 
 
 def test_the_demo_does_not_need_what_only_tests_start() -> None:
