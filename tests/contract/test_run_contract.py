@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from smalt.api.kinds import TRAINING_RUN, WORKSPACE
 from smalt.api.references import Address, address
 from smalt.api.training_run import TrainingRunSpec
 from smalt.api.workspace import InstanceType, WorkspaceSpec
-from smalt.builders.training_job import Attempt, contract
+from smalt.builders.training_job import Attempt, contract, training_job
 from smalt.reconcilers import run_results
 from smalt_trainer import contract as trainer
 from smalt_trainer.failures import REASONS
+from smalt_trainer.places import Places
 from support.resources import DIGEST, NAMESPACE, run
 
 SPEC = {
@@ -28,9 +30,8 @@ SPEC = {
 }
 
 
-def test_every_field_of_the_contract_arrives(tmp_path: Path) -> None:
-    it = run(**SPEC)
-    attempt = Attempt(
+def attempt(it: dict[str, Any]) -> Attempt:
+    return Attempt(
         run=address(TRAINING_RUN, it),
         uid="uid",
         number=2,
@@ -41,8 +42,11 @@ def test_every_field_of_the_contract_arrives(tmp_path: Path) -> None:
         trainer_image="smalt/trainer",
         pull_policy="IfNotPresent",
     )
+
+
+def test_every_field_of_the_contract_arrives(tmp_path: Path) -> None:
     written = tmp_path / "run.json"
-    written.write_text(json.dumps(contract(attempt)))
+    written.write_text(json.dumps(contract(attempt(run(**SPEC)))))
     read = trainer.read_contract(written)
     assert (read.namespace, read.name, read.uid, read.attempt) == (NAMESPACE, "first", "uid", 2)
     assert (read.timeout, read.finalizing) == (90, 3600)
@@ -73,6 +77,23 @@ def test_the_operator_reads_what_the_trainer_leaves() -> None:
     assert facts["outputs"] == {"model": artifact}
     assert facts["digests"]["data"] == {"rows": DIGEST, "web": DIGEST}
     assert facts["digests"]["run"].startswith("sha256:")
+
+
+def test_the_pod_has_everything_where_the_trainer_looks_for_it() -> None:
+    pod = training_job(attempt(run(**SPEC)))["spec"]["template"]["spec"]
+    training = pod["containers"][0]
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    found = {}
+    for at in training["volumeMounts"]:
+        volume = volumes[at["name"]]
+        items = (volume.get("downwardAPI") or volume.get("secret") or {}).get("items") or [{"path": ""}]
+        found.update({f"{at['mountPath']}/{item['path']}".rstrip("/"): at for item in items})
+    places = Places()
+    assert found[str(places.contract)]["readOnly"] and found[str(places.password)]["readOnly"]
+    assert not any(found[str(place)].get("readOnly") for place in (places.work, places.environment, places.home))
+    # Where `install` puts the program that is started, and nothing between it and the PYTHONPATH of the image.
+    assert training["command"] == ["python3", "-s", "-u", pod["initContainers"][0]["args"][1], "run"]
+    assert "PYTHONPATH" not in {each["name"] for each in training["env"]}
 
 
 def test_every_reason_of_the_trainer_is_a_condition_reason() -> None:

@@ -78,6 +78,14 @@ def test_the_cause_of_a_bad_run_arrives_in_its_words() -> None:
     assert (found["reason"], found["message"]) == ("ScriptFailed", "KeyError: 'churned' in Spalte ä")
 
 
+def test_what_was_left_in_case_of_a_kill_is_read_as_such_with_where_the_run_is_found() -> None:
+    so_far = outcome(reason="Interrupted", message="the pod was killed", exit_code=None, metrics={}, outputs={})
+    found = report({"message": termination_message(so_far, provisional=True).decode()})
+    assert found["provisional"] is True and left(so_far).get("provisional") is None
+    facts = run_results.facts(found, None, PARSED)
+    assert facts["tracking"]["runId"] == "a" and facts["digests"]["run"].startswith("sha256:")
+
+
 def test_both_sides_count_the_same_number_of_metrics() -> None:
     assert METRICS_LIMIT == MOST_METRICS
     many = outcome(metrics={f"m{number:03}": 1.0 for number in range(100)}, non_finite=[])

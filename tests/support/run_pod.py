@@ -47,12 +47,12 @@ class RunPod:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, python: str = sys.executable) -> RunPod:
-        """Start the wrapper and return at once."""
+    def start(self, python: str = sys.executable, tools: Path = SOURCE) -> RunPod:
+        """Start the wrapper from the folder of the tools and return at once."""
         for name in ("run", "home"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "run/run.json").write_text(json.dumps(self.contract))
-        command = [python, "-s", "-u", str(SOURCE), "run"]
+        command = [python, "-s", "-u", str(tools), "run"]
         with (self.folder / "out.log").open("wb") as out, (self.folder / "err.log").open("wb") as err:
             self.process = subprocess.Popen(command, env=self.variables, cwd=self.folder, stdout=out, stderr=err)
         return self

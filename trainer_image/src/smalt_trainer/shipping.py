@@ -41,6 +41,8 @@ class Shipper:
         """Ship everything that is left, from the caller's thread; Unreachable leaves the rest for the next call."""
         while self._ship():
             pass
+        if self._spool.unreadable:
+            self._say(f"{self._spool.unreadable} lines of {self._spool.path} are no metrics and are left out")
 
     def _work(self) -> None:
         pause = EVERY

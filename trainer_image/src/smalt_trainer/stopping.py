@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Callable, Iterator, Optional
 
-from smalt_trainer.failures import RunFailed
+from smalt_trainer.failures import ANOTHER_NAME, RunFailed
 from smalt_trainer.tracking import Unreachable
 
 # Kubernetes gives a pod 30 seconds by default, of which the script gets its share first.
@@ -83,7 +83,7 @@ def terminated(when: str) -> RunFailed:
     return RunFailed(
         "Terminated",
         f"the pod was told to end {when} (deleted, evicted, or its node drained); "
-        "apply the run again under another name, or give it limits.retries",
+        f"give it limits.retries if that may happen again, {ANOTHER_NAME}",
     )
 
 

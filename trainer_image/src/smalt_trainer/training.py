@@ -51,6 +51,7 @@ class Training:
         self.outputs: dict[str, Output] = {}
         self.unreadable: dict[str, str] = {}
         self.unanswered: list[str] = []
+        self.told: set[str] = set()
 
     def run(self, contract_file: Optional[Path] = None) -> int:
         """Everything; 0 when the run succeeded, else 1. The termination message is written in every case."""
@@ -161,8 +162,10 @@ class Training:
     def _judge(self, contract: Contract, recording: Recording) -> None:
         """Whether the results are what was asked for, and all stored; the first thing that is wrong counts."""
         lost = [*self.unreadable.values(), *recording.lost.values()]
-        for problem in [*lost, *self.unanswered]:
-            say(f"not stored: {problem}")
+        for problem in dict.fromkeys([*lost, *self.unanswered]):
+            if problem not in self.told:
+                say(f"not stored: {problem}")
+                self.told.add(problem)
         if not self.outcome.succeeded:
             return
         try:
@@ -221,8 +224,8 @@ class Training:
         outcome = self.outcome
         if outcome.succeeded:
             message = (
-                f"the pod was killed {when} (for its memory, by force, or with its node); {contract.log_hint}, "
-                "then apply the run again under another name, or give it limits.retries"
+                f"the pod was killed {when} (for its memory, by force, or with its node); {contract.log_hint}, and give "
+                f"the run limits.retries if that may happen again, {ANOTHER_NAME}"
             )
             outcome = dataclasses.replace(outcome, reason=reason, message=message)
         write_termination(
@@ -231,7 +234,7 @@ class Training:
 
 
 def _listed(problems: Iterable[str]) -> str:
-    told = list(problems)
+    told = list(dict.fromkeys(problems))
     more = f" and {len(told) - _NAMED} more, which the log names" if len(told) > _NAMED else ""
     return "; ".join(told[:_NAMED]) + more
 
