@@ -144,6 +144,25 @@ def test_every_right_is_used_and_none_is_missing(installed: ControlPlane, namesp
     assert granted - done == set(RARE), "granted, and not used"
 
 
+def test_an_installation_for_one_namespace_does_its_work_there_with_no_right_beyond_it(tmp_path: Path) -> None:
+    """The overlay's own Role, on an API server where nothing of the cluster-wide installation is."""
+    with ControlPlane(tmp_path / "one") as plane:
+        plane.kubectl("create", "namespace", "team")
+        plane.kubectl("-n", "team", "apply", "-k", str(MANIFESTS / "overlays/single-namespace"))
+        deployed = json.loads(plane.kubectl("-n", "team", "get", "deployment", "smalt-operator", "-o", "json"))
+        named = {each["name"] for each in deployed["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert {"SMALT_NAMESPACE", "SMALT_LEASE_NAMESPACE"} <= named
+        settings = {"SMALT_NAMESPACE": "team", "SMALT_LEASE_NAMESPACE": "team"}
+        with OperatorProcess(token_kubeconfig(plane, tmp_path, "team"), tmp_path, **settings) as operator:
+            operator.wait_for("leading")
+            with Player(plane, "team"):
+                plane.kubectl("-n", "team", "apply", "-k", str(SAMPLE))
+                wait = ["wait", "--for=condition=Ready", "--timeout=60s"]
+                plane.kubectl("-n", "team", *wait, "modeldeployment/breast-cancer")
+        done, refused = audit(plane, "system:serviceaccount:team:smalt-operator")
+        assert refused == [] and ("create", "batch", "jobs") in done
+
+
 def until(holds: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
@@ -151,8 +170,8 @@ def until(holds: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.3)
 
 
-def token_kubeconfig(plane: ControlPlane, folder: Path) -> Path:
-    token = plane.kubectl("-n", "smalt-system", "create", "token", "smalt-operator").strip()
+def token_kubeconfig(plane: ControlPlane, folder: Path, namespace: str = "smalt-system") -> Path:
+    token = plane.kubectl("-n", namespace, "create", "token", "smalt-operator").strip()
     config = json.loads(plane.kubeconfig.read_text())
     config["users"] = [{"name": "smalt", "user": {"token": token}}]
     path = folder / "token.kubeconfig"
@@ -160,13 +179,13 @@ def token_kubeconfig(plane: ControlPlane, folder: Path) -> Path:
     return path
 
 
-def audit(plane: ControlPlane) -> tuple[set[tuple[str, str, str]], list[str]]:
+def audit(plane: ControlPlane, user: str = OPERATOR) -> tuple[set[tuple[str, str, str]], list[str]]:
     """What the operator did, as (verb, group, resource), and what it was refused."""
     done, refused = set(), []
     for line in plane.audit_log.read_text().splitlines():
         event = json.loads(line)
         at = event.get("objectRef")
-        if event["user"]["username"] != OPERATOR or not at:
+        if event["user"]["username"] != user or not at:
             continue
         code = event.get("responseStatus", {}).get("code")
         if code == 403:

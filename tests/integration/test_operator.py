@@ -6,8 +6,6 @@ import json
 import signal
 import time
 import urllib.request
-import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,75 +13,11 @@ import pytest
 
 from support.controlplane import ControlPlane
 from support.operator_process import OperatorProcess
-from support.player import Player
+from support.place import Place, condition
 from support.specs import EXPERIMENT, RUN, WORKSPACE, changed
 
 Json = dict[str, Any]
 REPOSITORY = Path(__file__).resolve().parents[2]
-SAMPLE = REPOSITORY / "manifests/samples/quickstart"
-OBJECTS = (
-    ("workspace", "quickstart"),
-    ("experiment", "breast-cancer"),
-    ("trainingrun", "breast-cancer-1"),
-    ("model", "breast-cancer-1"),
-    ("modeldeployment", "breast-cancer"),
-)
-
-
-class Place:
-    """A namespace and kubectl in it."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self.plane, self.name = plane, f"op-{uuid.uuid4().hex[:8]}"
-        plane.kubectl("create", "namespace", self.name)
-
-    def __call__(self, *arguments: str, stdin: str | None = None) -> str:
-        return self.plane.kubectl("-n", self.name, *arguments, stdin=stdin)
-
-    def apply(self, *manifests: Json) -> None:
-        self("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)}))
-
-    def until(self, kind: str, name: str, holds: Callable[[Json], bool], seconds: float = 30) -> Json:
-        deadline = time.monotonic() + seconds
-        while True:
-            printed = self("get", kind, name, "--ignore-not-found", "-o", "json")
-            found = json.loads(printed) if printed.strip() else {}
-            if found and holds(found):
-                return dict(found)
-            assert time.monotonic() < deadline, f"{kind}/{name}: {json.dumps(found.get('status'), indent=1)}"
-            time.sleep(0.1)
-
-    def ready(self, kind: str, name: str) -> Json:
-        return self.until(kind, name, lambda it: condition(it).get("status") == "True")
-
-
-def condition(it: Json, kind: str = "Ready") -> Json:
-    status = it.get("status", {})
-    if status.get("observedGeneration") != it["metadata"]["generation"]:
-        return {}
-    return next((each for each in status.get("conditions", []) if each["type"] == kind), {})
-
-
-@pytest.fixture
-def place(plane: ControlPlane) -> Place:
-    return Place(plane)
-
-
-@pytest.fixture
-def operator(plane: ControlPlane, place: Place, tmp_path: Path) -> Iterator[OperatorProcess]:
-    settings = {"SMALT_NAMESPACE": place.name, "SMALT_LEASE_NAMESPACE": place.name}
-    with OperatorProcess(plane.kubeconfig, tmp_path, **settings) as started:
-        started.wait_for("leading")
-        yield started
-
-
-@pytest.fixture
-def quickstart(plane: ControlPlane, place: Place, operator: OperatorProcess) -> Iterator[Place]:
-    with Player(plane, place.name):
-        place("apply", "-k", str(SAMPLE))
-        for kind, name in OBJECTS:
-            place.ready(kind, name)
-        yield place
 
 
 def test_everything_becomes_ready_and_says_so_to_the_metrics(quickstart: Place, operator: OperatorProcess) -> None:
@@ -133,12 +67,14 @@ def wait_for_silence(plane: ControlPlane, namespace: str) -> None:
 
 
 def writes(plane: ControlPlane, namespace: str) -> list[str]:
-    """What the operator wrote in the namespace, by the audit log; the player writes by kubectl."""
+    """What the operator wrote in the namespace, by the audit log; the test and its player have clients of other names."""
     found = []
     for line in plane.audit_log.read_text().splitlines():
         event = json.loads(line)
         agent = event.get("userAgent", "")
-        ours = f"/namespaces/{namespace}/" in event["requestURI"] and not agent.startswith(("kubectl", "kube-"))
+        ours = f"/namespaces/{namespace}/" in event["requestURI"] and not agent.startswith(
+            ("kubectl", "kube-", "python-requests")
+        )
         if ours and event["verb"] in ("create", "patch", "update", "delete"):
             found.append(f"{event['verb']} {event['requestURI']}")
     return found

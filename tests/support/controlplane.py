@@ -17,6 +17,7 @@ CONTROLLERS = (
     "serviceaccount-controller",
     "clusterrole-aggregation-controller",
     "resourcequota-controller",
+    "persistentvolumeclaim-protection-controller",
     "root-ca-certificate-publisher-controller",
     "serviceaccount-token-controller",
     "validatingadmissionpolicy-status-controller",

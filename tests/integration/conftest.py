@@ -1,0 +1,35 @@
+"""The operator as a process on the shared API server, alone or with the quickstart played to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.controlplane import ControlPlane
+from support.operator_process import OperatorProcess
+from support.place import OBJECTS, SAMPLE, Place
+from support.player import Player
+
+
+@pytest.fixture
+def place(plane: ControlPlane) -> Place:
+    return Place(plane)
+
+
+@pytest.fixture
+def operator(plane: ControlPlane, place: Place, tmp_path: Path) -> Iterator[OperatorProcess]:
+    settings = {"SMALT_NAMESPACE": place.name, "SMALT_LEASE_NAMESPACE": place.name}
+    with OperatorProcess(plane.kubeconfig, tmp_path, **settings) as started:
+        started.wait_for("leading")
+        yield started
+
+
+@pytest.fixture
+def quickstart(plane: ControlPlane, place: Place, operator: OperatorProcess) -> Iterator[Place]:
+    with Player(plane, place.name):
+        place("apply", "-k", str(SAMPLE))
+        for kind, name in OBJECTS:
+            place.ready(kind, name)
+        yield place
