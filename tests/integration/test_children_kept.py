@@ -75,7 +75,7 @@ def test_a_volume_is_deleted_with_its_workspace_when_that_is_asked_for(place: Pl
     place.apply(volume("Delete"))
     place.until("persistentvolumeclaim", "lab-tracking", lambda it: bool(it["metadata"].get("ownerReferences")))
     place("delete", "workspace", "lab")
-    place("wait", "--for=delete", "persistentvolumeclaim/lab-tracking", "--timeout=30s")
+    place("wait", "--for=delete", "persistentvolumeclaim/lab-tracking", "--timeout=90s")
 
 
 def test_a_kept_volume_is_taken_up_again_as_it_is_by_a_workspace_of_its_name(
@@ -84,7 +84,7 @@ def test_a_kept_volume_is_taken_up_again_as_it_is_by_a_workspace_of_its_name(
     place.apply(volume("Retain"))
     kept = place.until("persistentvolumeclaim", "lab-tracking", lambda it: True)
     place("delete", "workspace", "lab")
-    place("wait", "--for=delete", "service/lab-tracking", "--timeout=30s")
+    place("wait", "--for=delete", "service/lab-tracking", "--timeout=90s")
     assert uid(place, "persistentvolumeclaim", "lab-tracking") == kept["metadata"]["uid"]
     place.apply(changed(WORKSPACE, {"storage": {"size": "1Gi", "reclaimPolicy": "Delete"}}))
     taken = place.until("persistentvolumeclaim", "lab-tracking", lambda it: bool(it["metadata"].get("ownerReferences")))

@@ -152,6 +152,30 @@ def test_half_rolled_out_is_not_serving() -> None:
     assert said(plan.status)["reason"] == "RollingOut"
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"resources": {"limits": {"memory": "2Gi"}}},
+        {"environmentVariables": {"A": "1"}},
+        {"readinessProbe": {"period": "1s"}},
+        {"replicas": 2},
+    ],
+    ids=lambda edit: next(iter(edit)),
+)
+def test_what_serves_the_spec_of_before_is_not_said_to_serve_the_present_one(edit: Json) -> None:
+    world = [workspace(), model()]
+    before = server(manifest_of(deployment(), *world))
+    plan = deployed(deployment(**edit), *world, before)
+    assert said(plan.status)["reason"] == "RollingOut"
+
+
+def test_an_edited_model_that_nobody_has_looked_at_yet_serves_on() -> None:
+    edited = model(3, "Production", generation=2)
+    it = deployment(model={"name": "churn", "stage": "Production"})
+    manifest = manifest_of(it, workspace(), model(2, "Production"), edited)
+    assert manifest["spec"]["template"]["metadata"]["annotations"][scoring.MODEL_ANNOTATION] == "churn-3"
+
+
 FAILED = {
     "terminated": {"exitCode": 1, "message": json.dumps({"reason": "InitFailed", "message": "init() raised KeyError"})}
 }

@@ -123,6 +123,20 @@ def test_the_volume_goes_with_the_workspace_only_when_that_is_asked_for(policy: 
             "kubectl logs lab-tracking-0 --previous",
             False,
         ),
+        (
+            [
+                resource(
+                    APPS_DEPLOYMENT,
+                    "lab-tracking",
+                    {},
+                    {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}]},
+                    labels=LABELS,
+                )
+            ],
+            "QuotaExceeded",
+            "exceeded quota: small",
+            False,
+        ),
     ],
 )
 def test_the_condition_names_the_deepest_cause(world: list[Json], reason: str, words: str, stalled: bool) -> None:

@@ -39,7 +39,8 @@ from smalt.builders.tracking import child_name, service_account_name, tracking_u
 from smalt.builders.training_job import TRUST, environment_variables
 
 ANNOTATION = "smalt.dev/scoring"
-# Contract and mounted code by content: an edited score script rolls the pods, and a pod's version can be told from it.
+# Contract, mounted code and the pod itself by content: an edited score script rolls the pods, and what a pod was made
+# from can be told from it.
 CONTENTS_ANNOTATION = "smalt.dev/contents-digest"
 MODEL_ANNOTATION = "smalt.dev/model"
 CONTAINER = "scoring"
@@ -157,17 +158,18 @@ def _request_settings(given: RequestSettings) -> Json:
 def scoring_deployment(scoring: Scoring) -> Json:
     """TooLarge when a pod cannot carry the contract."""
     deployment = scoring.deployment
-    text = contract_text(contract(scoring))
+    text, pod = contract_text(contract(scoring)), _pod(scoring)
+    contents = json.dumps([text, scoring.code_digest, pod], sort_keys=True)
     template: Json = {
         "metadata": {
             "labels": labels_of(deployment, "scoring"),
             "annotations": {
                 ANNOTATION: text,
-                CONTENTS_ANNOTATION: hashlib.sha256((text + scoring.code_digest).encode()).hexdigest()[:16],
+                CONTENTS_ANNOTATION: hashlib.sha256(contents.encode()).hexdigest()[:16],
                 MODEL_ANNOTATION: scoring.model["metadata"]["name"],
             },
         },
-        "spec": _pod(scoring),
+        "spec": pod,
     }
     spec: Json = {
         "replicas": 1 if scoring.spec.replicas is None else scoring.spec.replicas,

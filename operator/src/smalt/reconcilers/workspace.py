@@ -116,6 +116,9 @@ def unlike(claim: Json | None, spec: WorkspaceSpec) -> str:
 
 def server_trouble(at: Address, world: World) -> diagnosis.Finding | None:
     claim = world.get(CLAIM, at.namespace, tracking.child_name(at.name))
+    unmade = diagnosis.unmade(world.get(APPS_DEPLOYMENT, at.namespace, tracking.child_name(at.name)) or {})
+    if unmade:
+        return unmade
     pods = [pod for pod in world.labelled(POD, at) if is_trackings(pod)]
     for pod in pods:
         stuck = diagnosis.blocked(pod, "the operator's SMALT_TRACKING_IMAGE")
