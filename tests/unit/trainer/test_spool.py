@@ -61,6 +61,28 @@ def test_a_line_still_being_written_waits_and_a_broken_one_is_counted(spool: Pat
     assert [(point.name, point.step, point.time) for point in reader.read(10)] == [("b", 4, 5)]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"metric":"a","value":1,"step":Infinity,"time":1}',
+        b'{"metric":"a","value":1,"step":1e30,"time":1}',
+        b'{"metric":"a","value":1,"step":0,"time":Infinity}',
+        b'{"metric":"a","value":1,"step":0,"time":1e30}',
+        b'{"metric":"\\n","value":1,"step":0,"time":1}',
+        b'{"metric":["a"],"value":1,"step":0,"time":1}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_line_that_the_server_has_no_place_for_is_counted_and_the_next_one_read(spool: Path, line: bytes) -> None:
+    run.log("a", 1)
+    with spool.open("ab") as stream:
+        stream.write(line + b"\n")
+    run.log("a", 2)
+    reader = Spool(spool)
+    assert [(point.value, point.step) for point in reader.read(10)] == [(1.0, 0), (2.0, 1)]
+    assert reader.unreadable == 1
+
+
 def test_a_script_killed_at_once_has_lost_nothing_it_logged(spool: Path) -> None:
     script = "import os; from smalt_trainer import run\nfor i in range(1000): run.log('i', i)\nos.kill(os.getpid(), 9)"
     source = str(Path(run.__file__).parents[1])
@@ -129,6 +151,7 @@ def test_a_line_of_standard_output_is_a_metric(line: bytes, value: float) -> Non
         b'{"metric": "auc", "value": 1',
         b'["metric", {"metric": "auc", "value": 1}]',
         b'{\xff\xfe "metric"}',
+        b'{"metric": "a", "value": 1, "note": ' + b"[" * 3000 + b"]" * 3000 + b"}",
     ],
 )
 def test_anything_else_a_script_prints_is_its_own_affair(line: bytes) -> None:

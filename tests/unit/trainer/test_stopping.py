@@ -77,6 +77,15 @@ def test_a_signal_breaks_off_what_hangs(stopping: Stopping) -> None:
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+def test_what_begins_after_the_signal_has_the_rest_of_the_time(stopping: Stopping) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    ours, _theirs = socket.socketpair()
+    start = time.monotonic()
+    with ours, pytest.raises(Unreachable, match="broken off"):
+        until_answered(lambda: print(ours.recv(1)), start + 600, stopping, print, grace=0.2)
+    assert time.monotonic() - start < 5
+
+
 def test_a_signal_ends_a_wait_at_once_and_the_preparation_with_a_reason(stopping: Stopping) -> None:
     stopping.preparing = True
     with pytest.raises(RunFailed) as failed:

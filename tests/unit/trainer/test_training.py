@@ -144,6 +144,15 @@ def test_an_answer_that_is_none_ends_in_true_last_words(server: FakeTracking, tm
     assert server.runs["r1"]["status"] == "FAILED"
 
 
+def test_an_answer_of_something_in_between_is_asked_for_again(server: FakeTracking, tmp_path: Path) -> None:
+    server.answers["runs/get"] = (200, {}, b"<html>")
+    it = pod(server, tmp_path, WRITES_BOTH, outputs=TWO_OUTPUTS).start()
+    wait_until(lambda: "which is no JSON; trying again" in it.err, "the first answer that was none")
+    del server.answers["runs/get"]
+    message = it.finish()
+    assert (message["outcome"], message["metrics"]) == ("succeeded", {"auc": 0.9})
+
+
 def test_whatever_stands_in_the_file_of_metrics_the_run_goes_on(server: FakeTracking, tmp_path: Path) -> None:
     script = WRITES_BOTH + (
         "\nspool = open(os.environ['SMALT_METRICS_SPOOL'], 'a')\n"
