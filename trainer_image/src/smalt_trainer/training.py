@@ -28,8 +28,6 @@ from smalt_trainer.termination import Outcome, termination_message, write_termin
 from smalt_trainer.tracking import Refused, Tracking, Unreachable
 from smalt_trainer.trust import extend_trust
 
-# How long a run that has produced nothing yet waits for the server: the results' patience is limits.finalizing.
-_PATIENCE_AT_START = 900.0
 # A message has room for so many files by name.
 _NAMED = 3
 
@@ -110,8 +108,8 @@ class Training:
         return opened[0]
 
     def _before_the_script(self, contract: Contract, action: Callable[[], None]) -> None:
-        """What the server must have taken before the script may start."""
-        deadline = time.monotonic() + min(contract.finalizing, _PATIENCE_AT_START)
+        """What the server must have taken before the script may start; a run cannot be applied again, so it waits."""
+        deadline = time.monotonic() + contract.finalizing
         try:
             until_answered(action, deadline, self.stopping, say)
         except (Unreachable, Refused) as error:
