@@ -263,10 +263,12 @@ def test_of_a_job_past_its_deadline_no_last_words_are_waited_for() -> None:
     assert (status["phase"], said(status)["reason"]) == ("Failed", "TimedOut")
 
 
-def failing(it: Json, report: Json | str = "", code: int = 1, reason: str = "Error", attempt: int = 1) -> Any:
+def failing(
+    it: Json, report: Json | str = "", code: int = 1, reason: str = "Error", attempt: int = 1, at: Json | None = None
+) -> Any:
     text = report if isinstance(report, str) else json.dumps(report)
     done = [job(it, attempt, **completed("Failed")), pod_of(it, attempt, **ended(text, code, reason=reason))]
-    return planned(it, workspace(), experiment(), *done)
+    return planned(it, at or workspace(), experiment(), *done)
 
 
 def test_the_wrappers_words_become_the_condition() -> None:
@@ -295,14 +297,15 @@ PROVISIONAL = {
 @pytest.mark.parametrize(
     ("killed_for", "reason", "words"),
     [
-        ("OOMKilled", "OutOfMemory", ["limits.memory", "'gpu'", "instanceType"]),
+        ("OOMKilled", "OutOfMemory", ["limits.memory, 256Mi,", "'gpu'", "instanceType"]),
         ("Error", "Interrupted", ["was killed"]),
     ],
 )
 def test_what_the_node_knows_of_the_end_counts_before_what_was_written_in_case_of_it(
     killed_for: str, reason: str, words: list[str]
 ) -> None:
-    status = failing(run(instanceType="gpu"), PROVISIONAL, 137, killed_for).status
+    at = workspace({"instanceTypes": {"gpu": {"resources": {"limits": {"memory": "256Mi"}}}}})
+    status = failing(run(instanceType="gpu"), PROVISIONAL, 137, killed_for, at=at).status
     assert (status["phase"], said(status)["reason"]) == ("Failed", reason)
     assert all(word in said(status)["message"] for word in [*words, ANOTHER_NAME])
     assert status["tracking"]["runId"] == "a" and status["digests"]["code"] == DIGEST
@@ -325,6 +328,13 @@ def test_a_run_that_no_pod_can_carry_is_stalled_with_its_size_and_what_to_do() -
 def test_the_size_of_a_run_is_that_of_its_bytes(text: str) -> None:
     plan = planned(run(code={"inline": {"train.py": text}}), workspace(), experiment())
     assert said(plan.status, "Stalled")["reason"] == "TooLarge"
+
+
+def test_a_pod_killed_for_memory_whose_workspace_is_gone_is_told_without_the_amount() -> None:
+    it = run()
+    done = [job(it, **completed("Failed")), pod_of(it, **ended("", 137, reason="OOMKilled"))]
+    message = said(planned(it, *done).status)["message"]
+    assert "than limits.memory of instance type 'default'" in message
 
 
 def test_retries_make_another_attempt_and_then_it_is_over() -> None:

@@ -387,7 +387,7 @@ def failed(resource: Json, spec: TrainingRunSpec, job: Json, world: World, now: 
     if number <= retries:
         return begin(resource, spec, world, {}, now, settings, attempt=number + 1)
     report = diagnosis.report(state or {})
-    finding = _cause(spec, job, pod, state, report)
+    finding = _cause(job, pod, state, report, memory_limit(spec, known_workspace(resource, spec, world)))
     message = (
         finding.message if ANOTHER_NAME in finding.message else f"{finding.message}; apply the change {ANOTHER_NAME}"
     )
@@ -397,7 +397,15 @@ def failed(resource: Json, spec: TrainingRunSpec, job: Json, world: World, now: 
     )
 
 
-def _cause(spec: TrainingRunSpec, job: Json, pod: Json | None, state: Json | None, report: Json) -> diagnosis.Finding:
+def memory_limit(spec: TrainingRunSpec, workspace: WorkspaceSpec | None) -> str:
+    """The field that limits a run's memory, with what it says now."""
+    name = spec.instance_type or DEFAULT_INSTANCE_TYPE
+    instance = compute.instance_type(workspace, name) if workspace else None
+    amount = compute.resources(instance.resources if instance else None).get("limits", {}).get("memory")
+    return f"limits.memory{f', {amount},' if amount else ''} of instance type '{name}'"
+
+
+def _cause(job: Json, pod: Json | None, state: Json | None, report: Json, limit: str) -> diagnosis.Finding:
     """The wrapper's last words; what it wrote before it knew the end (provisional) counts after what the node knows."""
     name = job["metadata"]["name"]
     told = None
@@ -408,9 +416,8 @@ def _cause(spec: TrainingRunSpec, job: Json, pod: Json | None, state: Json | Non
     if state and state.get("reason") == "OOMKilled":
         return diagnosis.Finding(
             "OutOfMemory",
-            f"the pod of Job '{name}' was killed because it needed more memory than limits.memory of instance type "
-            f"'{spec.instance_type or DEFAULT_INSTANCE_TYPE}': name a larger one in instanceType, or raise the limit in the "
-            "Workspace's spec.instanceTypes",
+            f"the pod of Job '{name}' was killed because it needed more memory than {limit}: name a larger one in "
+            "instanceType, or raise the limit in the Workspace's spec.instanceTypes",
         )
     if pod is not None and (lost := diagnosis.evicted(pod)):
         return lost
