@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from demo.__main__ import port_forward
 from demo.kubectl import CommandFailed, Kubectl
 
 Json = dict[str, Any]
@@ -70,6 +74,28 @@ def condition(found: Json, kind: str) -> Json:
         if each["type"] == kind and each.get("observedGeneration") == found["metadata"]["generation"]:
             return dict(each)
     return {}
+
+
+@contextmanager
+def tracking(namespace: Namespace, workspace: str) -> Iterator[Callable[[str], str]]:
+    """Asks the workspace's tracking server, as its admin, for what stands under a path."""
+    secret = namespace.get("secret", f"{workspace}-tracking")["data"]
+    password = base64.b64decode(secret["admin-password"]).decode()
+    with port_forward(namespace, f"service/{workspace}-tracking", 5000) as port:
+
+        def ask(path: str) -> str:
+            request = urllib.request.Request(f"http://localhost:{port}/{path}")
+            request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return str(response.read().decode())
+
+        yield ask
+
+
+def shows(namespace: Namespace, kind: str, name: str, message: str) -> None:
+    """The message stands where people look first: in `get -o wide` and in `describe`."""
+    for printed in (namespace("get", kind, name, "-o", "wide"), namespace("describe", kind, name)):
+        assert message[:30] in printed, printed
 
 
 def fresh_namespace(environment: dict[str, str]) -> Iterator[Namespace]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from e2e.cluster_namespace import Json, Namespace, condition
+from e2e.cluster_namespace import Json, Namespace, condition, shows
 from e2e.test_bad_runs import experiment, run, workspace
 
 TRAIN = """\
@@ -67,7 +67,7 @@ def test_an_init_that_raises_shows_its_last_line_and_mending_the_script_serves(m
     )
     message = condition(found, "Ready")["message"]
     assert "FileNotFoundError" in message and "init()" in message and "modle.joblib" in message
-    assert message[:30] in models("get", "modeldeployment", "broken", "-o", "wide")
+    shows(models, "modeldeployment", "broken", message)
     models.apply(deployment("broken", "good", **scripted(SCORE)))
     models.ready("modeldeployment", "broken", 120)
 
@@ -77,8 +77,10 @@ def test_a_file_that_is_no_model_is_named(models: Namespace) -> None:
     found = models.until(
         "modeldeployment", "direct", lambda it: condition(it, "Ready").get("reason") == "ModelNotLoadable", 120
     )
-    assert "model.joblib" in condition(found, "Ready")["message"]
+    message = condition(found, "Ready")["message"]
+    assert "model.joblib" in message
     assert condition(found, "Stalled")["status"] == "True"
+    shows(models, "modeldeployment", "direct", message)
 
 
 def test_a_new_broken_script_leaves_the_old_one_serving(models: Namespace) -> None:
@@ -120,7 +122,10 @@ def test_a_model_pinned_to_another_digest_is_refused(models: Namespace) -> None:
     }
     models.apply(pinned)
     found = models.stalled("model", "pinned-1")
-    assert condition(found, "Ready")["reason"] == "DigestMismatch"
+    ready = condition(found, "Ready")
+    assert ready["reason"] == "DigestMismatch"
+    assert "sha256:0000" in ready["message"] and "new version" in ready["message"]
+    shows(models, "model", "pinned-1", ready["message"])
 
 
 def test_an_artifact_altered_in_the_store_does_not_serve(models: Namespace) -> None:
@@ -137,4 +142,6 @@ def test_an_artifact_altered_in_the_store_does_not_serve(models: Namespace) -> N
     found = models.until(
         "modeldeployment", "altered", lambda it: condition(it, "Ready").get("reason") == "ModelDigestMismatch", 120
     )
-    assert "good-1" in condition(found, "Ready")["message"]
+    message = condition(found, "Ready")["message"]
+    assert "good-1" in message and "train" in message
+    shows(models, "modeldeployment", "altered", message)

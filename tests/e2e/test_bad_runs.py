@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
 
-from e2e.cluster_namespace import Json, Namespace, condition
+from e2e.cluster_namespace import Json, Namespace, condition, shows, tracking
 
 SMALL = {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}}}
 ANOTHER_NAME = "under another name"
@@ -43,11 +44,11 @@ BAD = (
     Bad(
         "a script that raises",
         {},
-        "x = {}\nprint('begin')\nx['churned']\n",
+        "x = {}\nprint('begin', flush=True)\nprint('{\"metric\": \"auc\", \"value\": 0.5}')\nx['churned']\n",
         "ScriptFailed",
         ("KeyError", "churned", ANOTHER_NAME),
     ),
-    Bad("a script that exits 3", {}, "raise SystemExit(3)\n", "ScriptFailed", ("3", ANOTHER_NAME)),
+    Bad("a script that exits 3", {}, "raise SystemExit(3)\n", "ScriptFailed", ("exit code 3", ANOTHER_NAME)),
     Bad(
         "a script that takes more memory than its limit",
         {},
@@ -140,9 +141,7 @@ def test_says_what_is_wrong_and_what_to_do(lab: Namespace, bad: Bad) -> None:
     assert ready["status"] == "False"
     for word in bad.words:
         assert word in ready["message"], ready["message"]
-    first_words = ready["message"][:30]
-    assert first_words in lab("get", "trainingrun", name_of(bad), "-o", "wide")
-    assert first_words in lab("describe", "trainingrun", name_of(bad))
+    shows(lab, "trainingrun", name_of(bad), ready["message"])
     assert lab("get", "trainingrun", name_of(bad), "-o", "jsonpath={.spec.command}"), "the spec is as the user wrote it"
 
 
@@ -150,7 +149,24 @@ def test_a_metric_that_is_not_a_number_is_named_and_the_run_stands(lab: Namespac
     found = lab.ready("trainingrun", "not-a-number", 180)
     assert found["status"]["metrics"] == {"accuracy": 0.5}
     message = condition(found, "Ready")["message"]
-    assert "auc" in message and "NaN" in message
+    assert "auc" in message and "NaN" in message and "MLflow" in message
+    shows(lab, "trainingrun", "not-a-number", message)
+
+
+def test_what_a_failed_run_logged_printed_and_ran_is_kept(lab: Namespace) -> None:
+    status = lab.stalled("trainingrun", name_of(BAD[0]), 180)["status"]
+    assert status["metrics"] == {"auc": 0.5}
+    assert status["digests"]["code"].startswith("sha256:")
+    run_id = status["tracking"]["runId"]
+    experiment_id = status["tracking"]["url"].split("/")[3]
+    kept = f"api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{run_id}/artifacts"
+    with tracking(lab, "lab") as ask:
+        found = json.loads(ask(f"api/2.0/mlflow/runs/get?run_id={run_id}"))["run"]
+        assert found["info"]["status"] == "FAILED"
+        assert [(each["key"], each["value"]) for each in found["data"]["metrics"]] == [("auc", 0.5)]
+        assert "begin" in ask(f"{kept}/logs/stdout.txt")
+        assert "KeyError: 'churned'" in ask(f"{kept}/logs/stderr.txt")
+        assert "x['churned']" in ask(f"{kept}/code/train.py")
 
 
 def test_a_run_waits_for_its_workspace_and_then_runs(namespace: Namespace) -> None:
@@ -170,7 +186,9 @@ def test_a_full_quota_is_named_and_mending_it_lets_the_run_go_on(lab: Namespace)
     lab.until("resourcequota", "few", lambda it: "hard" in it.get("status", {}))
     lab.apply(run("quota", "print('at last')\n"))
     found = lab.until("trainingrun", "quota", lambda it: condition(it, "Ready").get("reason") == "QuotaExceeded", 60)
-    assert "few" in condition(found, "Ready")["message"]
+    message = condition(found, "Ready")["message"]
+    assert "few" in message and "goes on" in message
+    shows(lab, "trainingrun", "quota", message)
     lab("delete", "resourcequota", "few")
     lab.ready("trainingrun", "quota", 180)
 
@@ -190,6 +208,7 @@ def test_without_a_default_storage_class_the_workspace_says_so_and_recovers(name
         ready = condition(found, "Ready")
         assert ready["reason"] == "NoStorageClass"
         assert "storageClassName" in ready["message"] and "default" in ready["message"]
+        shows(namespace, "workspace", "lab", ready["message"])
     finally:
         for each in marked:
             namespace("annotate", "storageclass", each, f"{default}=true", "--overwrite")

@@ -12,7 +12,7 @@ import pytest
 
 from demo.__main__ import STORY, port_forward
 from demo.kubectl import REPOSITORY, CommandFailed
-from e2e.cluster_namespace import Json, Namespace, condition
+from e2e.cluster_namespace import Json, Namespace, condition, tracking
 
 SAMPLE = REPOSITORY / "manifests/samples/quickstart"
 
@@ -90,16 +90,14 @@ def test_the_model_version_knows_where_it_comes_from(quickstart: Namespace) -> N
 
 def test_the_tracking_server_keeps_the_history_and_asks_for_a_password(quickstart: Namespace) -> None:
     run = quickstart.get("trainingrun", "breast-cancer-1")["status"]
-    secret = quickstart.get("secret", "quickstart-tracking")["data"]
-    password = base64.b64decode(secret["admin-password"]).decode()
-    with port_forward(quickstart, "service/quickstart-tracking", 5000) as port:
-        url = f"http://localhost:{port}/api/2.0/mlflow/runs/get?run_id={run['tracking']['runId']}"
-        with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(url, timeout=30)
-        request = urllib.request.Request(url)
-        request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
-        with urllib.request.urlopen(request, timeout=30) as response:
-            data = json.loads(response.read())["run"]
+    path = f"api/2.0/mlflow/runs/get?run_id={run['tracking']['runId']}"
+    with (
+        port_forward(quickstart, "service/quickstart-tracking", 5000) as port,
+        pytest.raises(urllib.error.HTTPError, match="401"),
+    ):
+        urllib.request.urlopen(f"http://localhost:{port}/{path}", timeout=30)
+    with tracking(quickstart, "quickstart") as ask:
+        data = json.loads(ask(path))["run"]
     metrics = {metric["key"]: metric["value"] for metric in data["data"]["metrics"]}
     assert metrics["auc"] == pytest.approx(run["metrics"]["auc"])
     assert data["info"]["status"] == "FINISHED"

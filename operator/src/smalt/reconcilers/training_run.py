@@ -356,7 +356,7 @@ def _success_message(job: Json, report: Json, told: Json) -> str:
         parts.append(f"and registered Model '{told['model']}'")
     odd = non_finite(report)
     if odd:
-        parts.append(f"(not finite, so not shown: {', '.join(odd)}, last logged as NaN or infinite)")
+        parts.append(f"(last logged as NaN or infinite, so not shown: {', '.join(odd)}; MLflow has the whole series)")
     return " ".join(parts)
 
 
