@@ -118,7 +118,7 @@ BAD = (
     ),
     workspace(
         "more requested than is allowed",
-        ("instanceTypes[small].resources", "requested", "requests.memory", "raise limits"),
+        ("instanceTypes[small].resources", "requests.memory", "raise limits"),
         instanceTypes={"small": {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}}},
     ),
     workspace(
