@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,9 @@ class ControlPlane:
         self.has_crds = crds
         self.plane = Plane(folder, Ports.free(), temporary=True)
         self.controllers = controllers
+        # Once: pytest sets a variable for every test, and a process that a thread starts at that moment may get neither
+        # the old environment nor the new one.
+        self._variables = dict(os.environ)
 
     @property
     def kubeconfig(self) -> Path:
@@ -59,6 +63,7 @@ class ControlPlane:
         finished = subprocess.run(
             [str(program("kubectl")), "--kubeconfig", str(self.kubeconfig), *arguments],
             input=stdin,
+            env=self._variables,
             capture_output=True,
             text=True,
         )

@@ -1,4 +1,4 @@
-"""A proxy between the operator and the API server that ends the operator before or after its n-th write.
+"""A proxy between the operator and the API server that ends the operator before or after one of its writes.
 
 No switch in the product is needed for it: what a SIGKILL can hit is the moment before a request leaves and the
 moment before its answer arrives, and both are seen from the wire.
@@ -7,6 +7,7 @@ moment before its answer arrives, and both are seen from the wire.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import threading
 from collections.abc import Callable
@@ -22,9 +23,10 @@ HOP_HEADERS = frozenset({"connection", "host", "transfer-encoding", "content-len
 
 @dataclass
 class Fault:
-    """Which write to strike at, counted from 1, and on which side of it."""
+    """Which write to strike at (as `told` names it), the how manieth of that name, and on which side of it."""
 
-    write: int
+    write: str
+    nth: int
     side: Literal["before", "after"]
     strike: Callable[[], None]
     struck: bool = False
@@ -80,8 +82,8 @@ class FaultProxy:
 
     async def _forward(self, session: aiohttp.ClientSession, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        number = self._count(request)
-        self._strike(number, "before")
+        write = self._count(request)
+        self._strike(write, "before")
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_HEADERS}
         timeout = aiohttp.ClientTimeout(total=None)
         url = self.server + request.raw_path
@@ -93,9 +95,9 @@ class FaultProxy:
             passed = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_HEADERS}
             if encoding := answer.headers.get("Content-Encoding"):
                 passed["Content-Encoding"] = encoding
-            if number:
+            if write:
                 content = await answer.read()
-                self._strike(number, "after")
+                self._strike(write, "after")
                 return web.Response(status=answer.status, headers=passed, body=content)
             response = web.StreamResponse(status=answer.status, headers=passed)
             await response.prepare(request)
@@ -103,17 +105,23 @@ class FaultProxy:
                 await response.write(chunk)
             return response
 
-    def _count(self, request: web.Request) -> int:
-        """The number of this write from 1, or 0 for reads and the Lease."""
+    def _count(self, request: web.Request) -> tuple[str, int] | None:
+        """The write's name and how many of that name there have been; None for reads and the Lease."""
         if request.method not in WRITES or "/leases" in request.path:
-            return 0
-        self.writes.append(f"{request.method} {request.path}")
-        return len(self.writes)
+            return None
+        name = told(request.method, request.path)
+        self.writes.append(name)
+        return name, self.writes.count(name)
 
-    def _strike(self, number: int, side: str) -> None:
+    def _strike(self, write: tuple[str, int] | None, side: str) -> None:
         fault = self.fault
-        if fault is None or fault.struck or number != fault.write or side != fault.side:
+        if fault is None or fault.struck or write != (fault.write, fault.nth) or side != fault.side:
             return
         fault.struck = True
         fault.strike()
-        raise ConnectionResetError(f"the operator was ended {side} write {number}")
+        raise ConnectionResetError(f"the operator was ended {side} {fault.write}")
+
+
+def told(method: str, path: str) -> str:
+    """A write in words that are the same in every namespace, such as `PATCH workspaces/lab/status` or `POST jobs`."""
+    return f"{method} {re.sub('.*/namespaces/[^/]+/', '', path)}"
