@@ -206,6 +206,34 @@ async def test_an_end_is_written_at_once_though_a_child_was_made_with_it() -> No
     assert status_of(loop)["model"] == "churn-1"
 
 
+class Early(MemoryApi):
+    """Somebody looks at what was just made before the answer is there."""
+
+    looks: list[float | None]
+    loop: Loop
+
+    async def create(self, kind: Kind, manifest: Json) -> Json:
+        made = await super().create(kind, manifest)
+        self.loop.absorb(kind, made)
+        self.looks.append(await self.loop.reconcile(address(kind, made)))
+        return made
+
+
+async def test_a_model_whose_event_is_faster_than_the_answer_waits_for_its_run() -> None:
+    api = Early()
+    it = run(**REGISTERING)
+    done = job(it, **completed())
+    loop = leading(api, workspace(), experiment(), it)
+    api.loop, api.looks = loop, []
+    loop.store.upsert(JOB, done)
+    loop.store.upsert(POD, pod(done, **ended(REPORT)))
+    await loop.reconcile(FIRST)
+    assert api.writes == ["POST Model/churn-1", "STATUS TrainingRun/first"]
+    assert api.looks == [HOLD_SECONDS]
+    await loop.reconcile(Address(MODEL, NAMESPACE, "churn-1"))
+    assert api.writes[2:] == ["STATUS Model/churn-1"], "one write for its whole life so far"
+
+
 async def test_of_two_runs_that_register_at_once_one_waits_and_gets_the_next_number() -> None:
     api = MemoryApi()
     api.put(MODEL, model(1, labels={"smalt.dev/run-uid": "another"}))

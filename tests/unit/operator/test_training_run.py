@@ -180,6 +180,18 @@ def test_a_pod_at_work_is_told(status: Json, reason: str, phase: str, words: str
     assert words in said(plan.status)["message"]
 
 
+def test_from_the_jobs_making_until_the_script_runs_the_status_stays_the_same() -> None:
+    it = run()
+    begun = planned(it, workspace(), experiment()).status
+    it["status"] = begun
+    started = job(it, startTime="2026-01-02T03:04:00Z")
+    for pods in ([], [pod_of(it, phase="Pending")]):
+        assert planned(it, workspace(), experiment(), started, *pods).status == begun
+    running = pod_of(it, containerStatuses=[{"name": "training", "state": {"running": {}}}])
+    status = planned(it, workspace(), experiment(), started, running).status
+    assert (status["phase"], status["startTime"]) == ("Running", "2026-01-02T03:04:00Z")
+
+
 def test_success_writes_down_what_the_wrapper_reported() -> None:
     it = run(outputs={"model": {"type": "customModel"}})
     status = planned(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -20,7 +21,7 @@ from smalt.engine.store import Change, Store
 from smalt.engine.waking import woken
 from smalt.errors import ApiError, Conflict, NameTaken, NotFound, NotYetGone, Refused, Unavailable
 from smalt.metrics import Metrics
-from smalt.reconcilers.plan import Plan
+from smalt.reconcilers.plan import Child, Plan
 from smalt.reconcilers.registry import RECONCILERS
 from smalt.reconcilers.reporting import status as report
 from smalt.reconcilers.world import EventsOf, Labelled, Live, LiveRead, Read
@@ -192,14 +193,23 @@ class Loop:
     async def _carry_out(self, resource: Json, plan: Plan, live: Live) -> bool:
         made = False
         for child in plan.apply:
-            if not await self.applier.ensure(resource, child, live):
-                continue
-            made = True
-            kind = kind_of(child.manifest["apiVersion"], child.manifest["kind"])
-            if kind in OURS:
-                # A Model that was just registered waits only for the status that comes with this very plan.
-                self._held[address(kind, child.manifest)] = self.clock() + HOLD_SECONDS
+            with self._holding(child):
+                made = await self.applier.ensure(resource, child, live) or made
         return made
+
+    @contextmanager
+    def _holding(self, child: Child) -> Iterator[None]:
+        """A Model that is being registered waits only for the status that comes with this very plan; its own events may
+        come before the answer to our request does."""
+        kind = kind_of(child.manifest["apiVersion"], child.manifest["kind"])
+        at = address(kind, child.manifest)
+        if kind in OURS:
+            self._held[at] = self.clock() + HOLD_SECONDS
+        try:
+            yield
+        except Exception:
+            self._held.pop(at, None)
+            raise
 
     def _instead(self, resource: Json, said: list[Json], plan: Plan) -> Plan:
         """The plan could not be carried out: its facts stay as they were, and the status says why."""

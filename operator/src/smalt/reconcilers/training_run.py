@@ -156,7 +156,7 @@ def begin(
         return Plan(status=_status(resource, said, now, "Failed"))
     if job is None:
         return Plan(status=_status(resource, unknown_type(spec, workspace, workspace_spec), now, "Pending"))
-    said = conditions.waiting("JobCreated", f"Job '{job['metadata']['name']}' is made; its pod is starting")
+    said = pod_starting(job["metadata"]["name"])
     new = _status(resource, said, now, "Pending", attempt=number, job=job["metadata"]["name"])
     return Plan(status=new, apply=(Child(job, once=True),))
 
@@ -246,11 +246,10 @@ def _job(
 def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) -> Plan:
     pods = world.owned(POD, job["metadata"]["uid"])
     name = job["metadata"]["name"]
-    told = {"attempt": attempt_of(job, resource), "job": name, "startTime": (job.get("status") or {}).get("startTime")}
+    told = {"attempt": attempt_of(job, resource), "job": name}
     if not pods:
         finding = diagnosis.refused(items(live.get(EventsOf(job["metadata"]["namespace"], job["metadata"]["uid"]))))
-        words = finding or diagnosis.Finding("JobCreated", f"Job '{name}' is made; its pod is starting")
-        said = conditions.waiting(words.reason, words.message)
+        said = conditions.waiting(finding.reason, finding.message) if finding else pod_starting(name)
         return Plan(
             status=_status(resource, said, now, "Pending", **told), requeue_after=next_look(age_seconds(job, now))
         )
@@ -264,9 +263,14 @@ def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) 
         said = conditions.waiting(
             "Running", f"the script runs in pod '{pod['metadata']['name']}': see `kubectl logs job/{name}`"
         )
+        told["startTime"] = (job.get("status") or {}).get("startTime")
         return Plan(status=_status(resource, said, now, "Running", **told))
-    said = conditions.waiting("JobCreated", f"pod '{pod['metadata']['name']}' is starting")
-    return Plan(status=_status(resource, said, now, "Pending", **told))
+    return Plan(status=_status(resource, pod_starting(name), now, "Pending", **told))
+
+
+def pod_starting(job: str) -> list[Json]:
+    """The same words from the Job's making until the script runs: what happens to a pod on its way is no write worth."""
+    return conditions.waiting("JobCreated", f"Job '{job}' is made; its pod is starting")
 
 
 def age_seconds(job: Json, now: datetime) -> float:
