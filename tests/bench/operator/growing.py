@@ -115,7 +115,7 @@ def _spent(lab: Lab, program: Program) -> Spent:
         text = answer.read().decode()
 
     def of_runs(name: str) -> float:
-        found = re.search(rf'^{name}{{controller="trainingruns"}} (\S+)$', text, re.MULTILINE)
+        found = re.search(rf'^{name}{{controller="trainingrun"}} (\S+)$', text, re.MULTILINE)
         if found is None:
             raise CannotMeasure(f"the operator's metrics have no {name} of runs")
         return float(found[1])
