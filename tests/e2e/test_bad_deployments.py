@@ -143,5 +143,5 @@ def test_an_artifact_altered_in_the_store_does_not_serve(models: Namespace) -> N
         "modeldeployment", "altered", lambda it: condition(it, "Ready").get("reason") == "ModelDigestMismatch", 120
     )
     message = condition(found, "Ready")["message"]
-    assert "good-1" in message and "train" in message
+    assert "good-1" in message and "register the model again" in message
     shows(models, "modeldeployment", "altered", message)
