@@ -89,6 +89,7 @@ class Watch:
         self._started_at, self._primed_at = float("inf"), float("-inf")
         # UIDs whose deletion was told while a list was being read: its later pages are as old as its first.
         self._lost: set[str] | None = None
+        self._priming = asyncio.Lock()
         self._broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def wait_for_api(self) -> None:
@@ -114,8 +115,10 @@ class Watch:
 
     async def prime(self) -> None:
         """Fills the cache before anybody decides by it. Objects that are gone are forgotten."""
-        for kind in WATCHED:
-            await self._list(kind)
+        # One at a time: an audit and a new leader's list would else take each other's note of what was deleted meanwhile.
+        async with self._priming:
+            for kind in WATCHED:
+                await self._list(kind)
         self._primed_at = time.monotonic()
         self._started_at = min(self._started_at, self._primed_at)
 

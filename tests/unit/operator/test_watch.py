@@ -156,6 +156,19 @@ async def test_what_is_deleted_while_a_list_is_read_does_not_come_back_with_a_la
     assert len(loop.store.all(TRAINING_RUN)) == 2, "a new one of that name is another object"
 
 
+async def test_of_two_who_list_at_once_one_waits_for_the_other(watch: Watch, cluster: Lists) -> None:
+    pages = cluster.pages
+
+    async def slowly(*asked: str) -> AsyncIterator[Json]:
+        async for page in pages(*asked):  # type: ignore[arg-type]
+            await asyncio.sleep(0)
+            yield page
+
+    cluster.pages = slowly  # type: ignore[assignment, method-assign]
+    await asyncio.gather(watch.prime(), watch.prime())
+    assert [kind for kind, *_ in cluster.asked] == [*WATCHED, *WATCHED]
+
+
 async def test_children_are_listed_by_their_label_and_ours_without_one(watch: Watch, cluster: Lists) -> None:
     await watch.prime()
     assert {kind: selector for kind, _, selector in cluster.asked} == {
