@@ -106,3 +106,33 @@ async def test_a_waiting_worker_is_woken(queue: Queue) -> None:
     await asyncio.sleep(0)
     queue.add("a")
     assert await asyncio.wait_for(worker, 1) == "a"
+
+
+async def test_each_key_wakes_one_of_those_who_wait_and_all_are_served() -> None:
+    queue = Queue(Observer())
+    waiting = [asyncio.create_task(queue.get()) for _ in range(8)]
+    await asyncio.sleep(0)
+    queue.add("a")
+    await asyncio.sleep(0.01)
+    assert [each.result() for each in waiting if each.done()] == ["a"]
+    for name in "bcdefgh":
+        queue.add(name)
+    assert sorted(str(each) for each in await asyncio.gather(*waiting)) == list("abcdefgh")
+
+
+async def test_a_key_whose_taker_is_cut_off_goes_to_another() -> None:
+    queue = Queue(Observer())
+    first, second = asyncio.create_task(queue.get()), asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add("a")
+    first.cancel()
+    assert await asyncio.wait_for(second, 5) == "a"
+
+
+async def test_a_delay_that_is_shorter_than_the_one_waited_for_counts() -> None:
+    queue = Queue(Observer())
+    queue.add_after("late", 30)
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add_after("soon", 0.01)
+    assert await asyncio.wait_for(waiting, 5) == "soon"

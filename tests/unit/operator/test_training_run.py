@@ -13,7 +13,7 @@ from smalt.api.training_run import ANOTHER_NAME
 from smalt.builders.registered_model import uid_selector
 from smalt.reconcilers import training_run as reconciler
 from smalt.reconcilers.plan import NOTHING
-from smalt.reconcilers.world import EventsOf, Labelled, Read
+from smalt.reconcilers.world import Labelled, Read, Refusals
 from support.resources import (
     DIGEST,
     NAMESPACE,
@@ -138,9 +138,11 @@ REFUSED = {"reason": "FailedCreate", "message": 'violates PodSecurity "restricte
 )
 def test_a_job_without_pods_tells_what_the_cluster_refuses(event: Json, reason: str, words: str) -> None:
     it = run()
-    read = EventsOf(NAMESPACE, job(it)["metadata"]["uid"])
+    read = Refusals(NAMESPACE)
     assert reconciler.reads(it, store_of(it, job(it)), NOW) == (read,)
-    plan = at_work(it, live={read: {"items": [event]}})
+    others = {**event, "message": "exceeded quota, of another Job", "involvedObject": {"uid": "another"}}
+    its = {**event, "involvedObject": {"uid": job(it)["metadata"]["uid"]}}
+    plan = at_work(it, live={read: {"items": [others, its]}})
     assert said(plan.status)["reason"] == reason
     assert words in said(plan.status)["message"]
 

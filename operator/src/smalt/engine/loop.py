@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from smalt.api import conditions
-from smalt.api.kinds import EVENT, OURS, WATCHED, Kind, kind_of
+from smalt.api.kinds import EVENT, JOB, OURS, WATCHED, Kind, kind_of
 from smalt.api.references import Address, address
 from smalt.api.schema import Json
 from smalt.engine.applier import Applier
+from smalt.engine.burst import Burst
 from smalt.engine.ports import Api
 from smalt.engine.queue import Queue
+from smalt.engine.sharing import Shared
 from smalt.engine.store import Change, Store
 from smalt.engine.waking import woken
 from smalt.errors import ApiError, Conflict, NameTaken, NotFound, NotYetGone, Refused, Unavailable
@@ -24,7 +26,7 @@ from smalt.metrics import Metrics
 from smalt.reconcilers.plan import Child, Plan
 from smalt.reconcilers.registry import RECONCILERS
 from smalt.reconcilers.reporting import status as report
-from smalt.reconcilers.world import EventsOf, Labelled, Live, LiveRead, Read
+from smalt.reconcilers.world import Labelled, Live, LiveRead, Read, Refusals
 from smalt.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 HOLD_SECONDS = 3.0
 # Counts of runs may lag; a burst of them is one write.
 COUNTS_SECONDS = 5.0
+# Why the Job controller makes no pod.
+REFUSED_JOBS = f"involvedObject.kind={JOB.kind},reason=FailedCreate"
 # What is being carried out when the end comes gets so long; a standby waits for it.
 FINISH_SECONDS = 0.7
 
@@ -53,6 +57,8 @@ class Loop:
         self.applier = Applier(self.api, self.store, self.absorb)
         self._held: dict[Address, float] = {}
         self._counted: dict[Address, float] = {}
+        self._burst = Burst()
+        self._refusals: Shared[Json] = Shared(self.clock)
         self._workers: list[asyncio.Task[None]] = []
         self._idle = asyncio.Event()
         self._idle.set()
@@ -79,6 +85,7 @@ class Loop:
         if kind in OURS:
             self._held.pop(address(kind, resource), None)
             self._counted.pop(address(kind, resource), None)
+            self._burst.forget(address(kind, resource))
         self._wake(kind, change)
 
     def _wake(self, kind: Kind, change: Change) -> None:
@@ -185,8 +192,10 @@ class Loop:
         match read:
             case Read(kind, namespace, name):
                 return await self.api.find(kind, namespace, name)
-            case EventsOf(namespace, uid):
-                return await self.api.select(EVENT, namespace, fieldSelector=f"involvedObject.uid={uid}")
+            case Refusals(namespace):
+                return await self._refusals.ask(
+                    namespace, lambda: self.api.select(EVENT, namespace, fieldSelector=REFUSED_JOBS)
+                )
             case Labelled(kind, namespace, selector):
                 return await self.api.select(kind, namespace, labelSelector=selector)
 
@@ -194,7 +203,10 @@ class Loop:
         made = False
         for child in plan.apply:
             with self._holding(child):
-                made = await self.applier.ensure(resource, child, live) or made
+                is_new = await self.applier.ensure(resource, child, live)
+            if is_new and child.manifest["kind"] == JOB.kind:
+                self._burst.made(self.clock())
+            made = made or is_new
         return made
 
     @contextmanager
@@ -237,6 +249,7 @@ class Loop:
         if plan.counts_only:
             self._counted[key] = self.clock()
         self._held.pop(key, None)
+        self._burst.forget(key)
         self.absorb(key.kind, {"apiVersion": key.kind.api_version, "kind": key.kind.kind, **written})
         return None
 
@@ -246,7 +259,7 @@ class Loop:
             return 0.0
         # What is ready has arrived: nothing is about to follow.
         is_ready = conditions.find(plan.status, "Ready").get("status") == "True"
-        held = 0.0 if is_ready else self._held.get(key, 0.0) - self.clock()
+        held = 0.0 if is_ready else max(self._held.get(key, 0.0) - self.clock(), self._burst.wait(key, self.clock()))
         counted = self._counted.get(key, float("-inf")) + COUNTS_SECONDS - self.clock() if plan.counts_only else 0.0
         return max(held, counted, 0.0)
 

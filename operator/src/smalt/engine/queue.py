@@ -39,7 +39,8 @@ class Queue:
         self._due: dict[Hashable, float] = {}
         self._failures: dict[Hashable, int] = {}
         self._count = 0
-        self._something = asyncio.Event()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._urgent) + len(self._other)
@@ -70,7 +71,8 @@ class Queue:
         self._due[key] = due
         self._count += 1
         heapq.heappush(self._later, (due, self._count, key))
-        self._something.set()
+        if self._idle:
+            self._set_alarm()
 
     def retry(self, key: Hashable, at_least: float = 0.0) -> None:
         """After a delay that doubles with every failure in a row."""
@@ -86,15 +88,11 @@ class Queue:
     async def get(self) -> Hashable:
         """The next key, which is the caller's until `done`."""
         while True:
-            wait = self._promote()
+            self._promote()
             line = self._urgent or self._other
             if line:
                 return self._take(line)
-            self._something.clear()
-            try:
-                await asyncio.wait_for(self._something.wait(), wait)
-            except TimeoutError:
-                continue  # something is due now
+            await self._wait()
 
     def done(self, key: Hashable) -> None:
         """Gives the key back."""
@@ -107,7 +105,7 @@ class Queue:
         self._urgently.discard(key)
         (self._urgent if urgent else self._other).append(key)
         self._observer.added(len(self))
-        self._something.set()
+        self._wake_one()
 
     def _take(self, line: deque[Hashable]) -> Hashable:
         key = line.popleft()
@@ -115,9 +113,36 @@ class Queue:
         waited = now - self._dirty.pop(key)
         self._working[key] = now
         self._observer.taken(len(self), waited)
-        if len(self):
-            self._something.set()
         return key
+
+    async def _wait(self) -> None:
+        """Until something is lined up. One that waits is woken for each key: waking all would cost more than the work."""
+        mine = asyncio.get_running_loop().create_future()
+        self._idle.append(mine)
+        self._set_alarm()
+        try:
+            await mine
+        except asyncio.CancelledError:
+            if mine in self._idle:
+                self._idle.remove(mine)
+            elif not mine.cancelled():
+                self._wake_one()  # the key that it was woken for is there for another
+            raise
+
+    def _wake_one(self) -> None:
+        while self._idle:
+            waiting = self._idle.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
+
+    def _set_alarm(self) -> None:
+        """At the time when the first of the delayed keys is due."""
+        if self._alarm:
+            self._alarm.cancel()
+        wait = self._promote()
+        loop = asyncio.get_running_loop()
+        self._alarm = None if wait is None else loop.call_later(wait, self._set_alarm)
 
     def _promote(self) -> float | None:
         """Lines up what is due; the seconds until something is, or None."""

@@ -30,7 +30,7 @@ from smalt.reconcilers import diagnosis
 from smalt.reconcilers.plan import NOTHING, Child, Plan
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
 from smalt.reconcilers.run_results import facts, non_finite
-from smalt.reconcilers.world import EventsOf, Labelled, Live, LiveRead, Read, World, items
+from smalt.reconcilers.world import Labelled, Live, LiveRead, Read, Refusals, World, events_of, items
 from smalt.settings import Settings
 
 # ConfigMaps are not watched; a run that waits for one asks this often.
@@ -64,7 +64,7 @@ def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
     if ended(job) == "Complete":
         return (Labelled(MODEL, at.namespace, uid_selector(uid)),) if spec.register_ else ()
     if not ended(job) and not world.owned(POD, job["metadata"]["uid"]) and age_seconds(job, now) >= EVENTS_SECONDS:
-        return (EventsOf(at.namespace, job["metadata"]["uid"]),)
+        return (Refusals(at.namespace),)
     return ()
 
 
@@ -248,7 +248,8 @@ def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) 
     name = job["metadata"]["name"]
     told = {"attempt": attempt_of(job, resource), "job": name}
     if not pods:
-        finding = diagnosis.refused(items(live.get(EventsOf(job["metadata"]["namespace"], job["metadata"]["uid"]))))
+        events = live.get(Refusals(job["metadata"]["namespace"]))
+        finding = diagnosis.refused(events_of(events, job["metadata"]["uid"]))
         said = conditions.waiting(finding.reason, finding.message) if finding else pod_starting(name)
         return Plan(
             status=_status(resource, said, now, "Pending", **told), requeue_after=next_look(age_seconds(job, now))

@@ -43,11 +43,10 @@ class Read:
 
 
 @dataclass(frozen=True)
-class EventsOf:
-    """The Kubernetes events about one object, read live."""
+class Refusals:
+    """The events that say why Jobs of a namespace get no pods, read live; all who ask within seconds share one answer."""
 
     namespace: str
-    uid: str
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,13 @@ class Labelled:
     selector: str
 
 
-LiveRead = Read | EventsOf | Labelled
+LiveRead = Read | Refusals | Labelled
 Live = Mapping[LiveRead, Json | None]
+
+
+def events_of(found: Json | None, uid: str) -> list[Json]:
+    """Of events that were read live, those about one object."""
+    return [each for each in items(found) if (each.get("involvedObject") or {}).get("uid") == uid]
 
 
 def items(found: Json | None) -> list[Json]:
