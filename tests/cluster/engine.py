@@ -16,7 +16,8 @@ from cluster.progress import step
 from cluster.shell import run, succeeds
 
 RELEASE = "bookworm"
-INCLUDED = "python3,python3-venv,ca-certificates"
+# git is the trainer's, and the only thing that the images take from Debian besides Python.
+INCLUDED = "python3,python3-venv,ca-certificates,git"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PAUSE = "smalt/pause:1"
 

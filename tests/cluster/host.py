@@ -32,6 +32,7 @@ PACKAGES = {
     "openssl": "openssl",
     # The cluster needs none; README's commands do.
     "curl": "curl",
+    "git": "git",
 }
 # What tests start besides: the trainer's wrapper runs in Pythons that are not CPython 3.11.
 TEST_PACKAGES = {"pypy3": "pypy3"}

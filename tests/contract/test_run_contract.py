@@ -14,6 +14,7 @@ from smalt.builders.training_job import Attempt, contract, training_job
 from smalt.reconcilers import run_results
 from smalt_trainer import contract as trainer
 from smalt_trainer.failures import REASONS
+from smalt_trainer.fetching import CODE
 from smalt_trainer.places import Places
 from support.resources import DIGEST, NAMESPACE, run
 
@@ -94,6 +95,31 @@ def test_the_pod_has_everything_where_the_trainer_looks_for_it() -> None:
     # Where `install` puts the program that is started, and nothing between it and the PYTHONPATH of the image.
     assert training["command"] == ["python3", "-s", "-u", pod["initContainers"][0]["args"][1], "run"]
     assert "PYTHONPATH" not in {each["name"] for each in training["env"]}
+
+
+def test_only_the_container_that_fetches_sees_a_secret_of_the_users_and_the_script_only_reads_what_it_brought() -> None:
+    git = {"url": "https://git.example/a.git", "credentialsSecret": "my-git"}
+    pod = training_job(attempt(run(**SPEC | {"code": {"git": git}})))["spec"]["template"]["spec"]
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    [secret] = [name for name, each in volumes.items() if (each.get("secret") or {}).get("secretName") == "my-git"]
+    # A Secret that is not there must keep the pod from starting, and the kubelet says so.
+    assert "optional" not in volumes[secret]["secret"]
+    [tools, fetch], [training] = pod["initContainers"], pod["containers"]
+    mounted = {each["name"]: {at["name"]: at for at in each["volumeMounts"]} for each in (tools, fetch, training)}
+    assert [name for name, mounts in mounted.items() if secret in mounts] == ["fetch"]
+    places = Places()
+    assert mounted["fetch"][secret]["mountPath"] == str(places.credentials / CODE)
+    assert mounted["fetch"]["fetched"] == {"name": "fetched", "mountPath": str(places.fetched)}
+    assert mounted["training"]["fetched"] == {"name": "fetched", "mountPath": str(places.fetched), "readOnly": True}
+    assert mounted["fetch"]["run"]["mountPath"] == str(places.contract.parent)
+    assert fetch["image"] == "smalt/trainer" and fetch["args"] == ["fetch"]
+    assert "my-git" not in json.dumps([fetch, training])
+
+
+def test_a_run_whose_code_is_mounted_has_no_container_to_fetch_it() -> None:
+    pod = training_job(attempt(run(**SPEC)))["spec"]["template"]["spec"]
+    assert [each["name"] for each in pod["initContainers"]] == ["tools"]
+    assert "fetched" not in {each["name"] for each in pod["volumes"]}
 
 
 def test_every_reason_of_the_trainer_is_a_condition_reason() -> None:

@@ -17,7 +17,7 @@ from smalt.api.workspace import InstanceType, WorkspaceSpec
 from smalt.builders.training_job import Attempt, contract
 from smalt.reconcilers import run_results
 from smalt.reconcilers.diagnosis import report
-from smalt_trainer.contract import Contract, parse_contract
+from smalt_trainer.contract import Contract, GitCode, parse_contract
 from smalt_trainer.termination import LIMIT, METRICS_LIMIT, Outcome, termination_message
 from support.resources import DIGEST, NAMESPACE, run
 
@@ -113,19 +113,20 @@ def test_however_much_there_is_to_say_it_fits_and_its_cause_and_artifact_arrive(
     assert facts["digests"]["run"].startswith("sha256:")
 
 
-def written() -> Json:
-    it = run(**SPEC)
+def written(it: Json | None = None, **changes: Any) -> Json:
+    it = it or run(**SPEC)
     return contract(
         Attempt(
             run=address(TRAINING_RUN, it),
             uid="uid",
             number=2,
-            spec=PARSED,
+            spec=TrainingRunSpec.model_validate(it["spec"]),
             workspace=Address(WORKSPACE, NAMESPACE, "lab"),
             workspace_spec=WorkspaceSpec(),
             instance=InstanceType(),
             trainer_image="smalt/trainer",
             pull_policy="IfNotPresent",
+            **changes,
         )
     )
 
@@ -140,6 +141,7 @@ EXPECTED = {
     "command": 'python train.py "${SMALT_INPUTS_rows}" \'\'"${SMALT_PARAMETERS_C}"\'\' "${SMALT_OUTPUTS_model}"',
     "inline_code": {"train.py": "pass"},
     "code_folder": None,
+    "code_git": None,
     "variables": {"MODE": "$(x)"},
     "parameters": {"C": 0.5, "flag": True, "text": "ä\n$(x)"},
     "outputs": {"model": "customModel", "log": "uriFile"},
@@ -153,6 +155,30 @@ EXPECTED = {
 @pytest.mark.parametrize("field", EXPECTED)
 def test_a_field_of_the_contract_arrives_as_it_was_meant(field: str) -> None:
     assert getattr(parse_contract(json.loads(json.dumps(written()))), field) == EXPECTED[field]
+
+
+GIT = {"url": "https://git.example/a.git", "revision": "v1", "path": "churn", "credentialsSecret": "git"}
+
+
+@pytest.mark.parametrize("commit", [None, "ab" * 20])
+def test_a_repository_arrives_with_the_commit_that_an_earlier_attempt_has_run(commit: str | None) -> None:
+    it = run(**SPEC | {"code": {"git": GIT}})
+    fetched = {"commit": commit} if commit else {}
+    found = parse_contract(json.loads(json.dumps(written(it, fetched_code=fetched)))).code_git
+    assert found == GitCode("https://git.example/a.git", "v1", "churn", "git", commit)
+
+
+def test_the_commit_that_was_fetched_arrives_from_the_container_that_fetched_it() -> None:
+    said = termination_message(Outcome(code={"commit": "ab" * 20})).decode()
+    pod = {"status": {"initContainerStatuses": [{"name": "fetch", "state": {"terminated": {"message": said}}}]}}
+    assert run_results.facts({}, pod, PARSED)["code"] == {"commit": "ab" * 20}
+
+
+@pytest.mark.parametrize("commit", ["main", "AB" * 20, "ab" * 20 + "\n", 1, None])
+def test_what_is_no_commit_is_not_taken_for_one(commit: object) -> None:
+    said = json.dumps({"code": {"commit": commit}})
+    pod = {"status": {"initContainerStatuses": [{"name": "fetch", "state": {"terminated": {"message": said}}}]}}
+    assert run_results.fetched_code(pod) == {}
 
 
 def test_inputs_arrive_with_their_place_and_digest_and_no_field_is_forgotten_above() -> None:

@@ -145,6 +145,12 @@ def test_a_run_with_everything_set(golden: Golden) -> None:
     golden("training_run_full", planned("trainingrun", workspace(FULL), experiment(), it=it))
 
 
+def test_a_run_of_code_in_git(golden: Golden) -> None:
+    git = {"url": "https://git.example/team/churn.git", "revision": "v1", "path": "churn", "credentialsSecret": "git"}
+    it = run(code={"git": git})
+    golden("training_run_git", planned("trainingrun", workspace(FULL), experiment(), it=it))
+
+
 HOSTILE = [
     "$(HOSTILE)",
     "$$HOSTILE",

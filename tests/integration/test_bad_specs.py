@@ -59,6 +59,7 @@ def dotted(changes: Json) -> Json:
 
 
 INPUT = {"type": "uriFile", "path": "configmap://rows/rows.csv"}
+GIT = {"url": "https://git.example/team/churn.git"}
 STAGED = {"name": "churn", "stage": "production"}
 BAD = (
     workspace("a name with capitals", ("Lab", "lower"), name="Lab"),
@@ -184,6 +185,47 @@ BAD = (
     run("a file without a name", ("inline file ''", "train.py"), code={"inline": {"": ""}}),
     run("a file with a line break in its name", ("spec.code.inline", "train.py"), code={"inline": {"a\n": ""}}),
     run("code in a ConfigMap that is no name", ("spec.code.configMap", "'My_Code'"), code={"configMap": "My_Code"}),
+    run(
+        "code from git and from a ConfigMap",
+        ("exactly one", "inline", "configMap", "git"),
+        code={"git": GIT, "configMap": "code"},
+    ),
+    run(
+        "a repository with a password in it",
+        ("code.git.url", "no password", "credentialsSecret"),
+        code={"git": GIT | {"url": "https://u:p@git.example/a.git"}},
+    ),
+    run("a repository by ssh", ("code.git.url", "ssh"), code={"git": {"url": "git@git.example:team/a.git"}}),
+    run(
+        "a repository without its encryption",
+        ("code.git.url", "'http://git.example/a.git'", "https://host/team/repository.git"),
+        code={"git": {"url": "http://git.example/a.git"}},
+    ),
+    run("a repository on the node", ("code.git.url", "'file:///etc'"), code={"git": {"url": "file:///etc"}}),
+    run("a repository by a program", ("code.git.url", "'ext::sh -c id'"), code={"git": {"url": "ext::sh -c id"}}),
+    run("a repository that is an option", ("code.git.url",), code={"git": {"url": "--upload-pack=id"}}),
+    run("a host without a repository", ("code.git.url",), code={"git": {"url": "https://git.example"}}),
+    run(
+        "a repository with a query",
+        ("code.git.url", "no repository"),
+        code={"git": {"url": "https://git.example/a.git?token=x"}},
+    ),
+    run("a repository with a second line", ("code.git.url",), code={"git": {"url": "https://git.example/a\nb"}}),
+    run("git without a repository", ("code.git.url", "Required"), code={"git": {"revision": "v1"}}),
+    run(
+        "a revision that is an option",
+        ("code.git.revision", "'--upload-pack=id'", "v1.2"),
+        code={"git": GIT | {"revision": "--upload-pack=id"}},
+    ),
+    run("a revision in shell", ("code.git.revision", "'$(id)'"), code={"git": GIT | {"revision": "$(id)"}}),
+    run("a revision that is two", ("code.git.revision", "'a..b'"), code={"git": GIT | {"revision": "a..b"}}),
+    run("a revision of nothing", ("code.git.revision",), code={"git": GIT | {"revision": ""}}),
+    run("a folder outside of the repository", ("code.git.path", "'../a'", "src"), code={"git": GIT | {"path": "../a"}}),
+    run(
+        "a Secret in another namespace",
+        ("code.git.credentialsSecret", "'team-b/git'"),
+        code={"git": GIT | {"credentialsSecret": "team-b/git"}},
+    ),
     run("an empty command", ("spec.command", "1"), command=""),
     run("a command of spaces", ("spec.command", "python train.py"), command="  \n "),
     run("a command of more than 8 KiB", ("spec.command", "8192"), command="x" * 8193),

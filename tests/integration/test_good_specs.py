@@ -98,6 +98,25 @@ def kubectl(plane: ControlPlane) -> Iterator[Any]:
     plane.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
+GIT = "https://git.example/team/churn.git"
+CODE: dict[str, Json] = {
+    "a repository": {"git": {"url": GIT}},
+    "a branch with a slash": {"git": {"url": GIT, "revision": "feature/x-1"}},
+    "a tag": {"git": {"url": GIT, "revision": "v1.2.3+build.4"}},
+    "a folder of a commit, private": {
+        "git": {"url": GIT, "revision": "0" * 40, "path": "src/churn", "credentialsSecret": "git"}
+    },
+    "a port and no suffix": {"git": {"url": "https://git.example:8443/~me/a%20b"}},
+    "a Service of the cluster": {"git": {"url": "http://gitea.tools.svc:3000/team/churn.git"}},
+    "a Service of the cluster by its whole name": {"git": {"url": "http://gitea.tools.svc.cluster.local/a.git"}},
+}
+
+
+@pytest.mark.parametrize("code", CODE.values(), ids=CODE)
+def test_code_is_taken_from(kubectl: Any, code: Json) -> None:
+    kubectl("create", "-f", "-", stdin=json.dumps(changed(RUN, {"code": code})))
+
+
 @pytest.mark.parametrize("size", ["smallest", "fullest"])
 @pytest.mark.parametrize("kind", list(FULL))
 def test_is_taken_as_it_is_and_applying_it_again_changes_nothing(kubectl: Any, kind: str, size: str) -> None:

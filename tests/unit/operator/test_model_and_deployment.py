@@ -48,6 +48,11 @@ def test_a_model_takes_over_what_its_run_left() -> None:
     assert status["lineage"]["code"] == {"digest": DIGEST}
 
 
+def test_a_model_knows_the_commit_that_made_it() -> None:
+    status = modelled(model(status=NEW), finished_run(code={"commit": "ab" * 20}))
+    assert status["lineage"]["code"] == {"commit": "ab" * 20, "digest": DIGEST}
+
+
 def test_what_was_taken_over_stays_when_the_run_is_gone() -> None:
     assert said(modelled(model()))["reason"] == "Registered"
 

@@ -396,3 +396,63 @@ def test_a_version_deleted_before_it_was_written_down_is_still_not_given_again()
     assert store.remove(MODEL, model(4)) is not None
     plan = reconciler.plan(it, store, {read: {"items": []}}, NOW, SETTINGS)
     assert plan.status is not None and plan.status["model"] == "churn-5"
+
+
+GIT = {"git": {"url": "https://git.example/a.git", "revision": "main"}}
+COMMIT = "ab" * 20
+
+
+def fetching(state: Json) -> Json:
+    return {"initContainerStatuses": [{"name": "tools", "state": {}}, {"name": "fetch", "state": state}]}
+
+
+def fetched(message: Json | None = None, code: int = 0, reason: str = "Completed") -> Json:
+    words = json.dumps(message) if message else ""
+    return fetching({"terminated": {"exitCode": code, "message": words, "reason": reason}})
+
+
+def test_a_run_whose_code_is_being_fetched_says_so() -> None:
+    it = run(code=GIT)
+    plan = at_work(it, pod_of(it, **fetching({"running": {"startedAt": "x"}})))
+    assert said(plan.status)["reason"] == "Fetching"
+    assert "kubectl logs job/first-1 -c fetch" in said(plan.status)["message"]
+    assert plan.status["phase"] == "Pending"
+
+
+def test_the_commit_is_in_the_status_as_soon_as_it_is_fetched() -> None:
+    it = run(code=GIT)
+    running = {"containerStatuses": [{"name": "training", "state": {"running": {}}}]}
+    plan = at_work(it, pod_of(it, **fetched({"code": {"commit": COMMIT}}), **running))
+    assert (plan.status["phase"], plan.status["code"]) == ("Running", {"commit": COMMIT})
+
+
+def test_the_cause_of_a_failed_fetch_is_told_in_its_words() -> None:
+    it = run(code=GIT)
+    words = {"reason": "CodeUnavailable", "message": f"it is private; {ANOTHER_NAME}"}
+    plan = planned(it, workspace(), experiment(), job(it, **completed("Failed")), pod_of(it, **fetched(words, 1)))
+    assert said(plan.status)["reason"] == "CodeUnavailable"
+    assert said(plan.status)["message"] == words["message"]
+    assert plan.status["phase"] == "Failed"
+
+
+def test_a_fetch_that_was_killed_for_its_memory_is_not_told_to_choose_another_instance_type() -> None:
+    it = run(code=GIT)
+    killed = pod_of(it, **fetched(None, 137, "OOMKilled"))
+    plan = planned(it, workspace(), experiment(), job(it, **completed("Failed")), killed)
+    assert said(plan.status)["reason"] == "CodeUnavailable"
+    assert "'fetch'" in said(plan.status)["message"] and "instance" not in said(plan.status)["message"]
+
+
+@pytest.mark.parametrize("seen", ["in the pod", "in the status"])
+def test_a_further_attempt_runs_the_commit_that_the_first_one_ran(seen: str) -> None:
+    """Though the branch may have moved on; the pod may be gone by then, or its end may come before anybody has looked."""
+    there = seen == "in the pod"
+    it = run(code=GIT, limits={"retries": 1}, status=None if there else {"attempt": 1, "code": {"commit": COMMIT}})
+    first = [pod_of(it, **fetched({"code": {"commit": COMMIT}}), **ended("", 1))] if there else []
+    late = NOW + timedelta(minutes=1)
+    plan = planned(it, workspace(), experiment(), job(it, **completed("Failed")), *first, now=late)
+    (made,) = plan.apply
+    assert made.name == "first-2"
+    contract = json.loads(made.manifest["spec"]["template"]["metadata"]["annotations"]["smalt.dev/run"])
+    assert contract["code"]["git"] == GIT["git"] | {"commit": COMMIT}
+    assert plan.status["code"] == {"commit": COMMIT}

@@ -1,4 +1,5 @@
-"""The command line: `run` a training run, `install` the tools for another image, make an `environment`."""
+"""The command line: `run` a training run, `fetch` what it needs from elsewhere, `install` the tools for another image,
+make an `environment`."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from smalt_trainer import __version__
+from smalt_trainer.credentials import answer_git
+from smalt_trainer.fetching import run_fetch
 from smalt_trainer.install import install_tools
 from smalt_trainer.places import Places
 from smalt_trainer.scoring_environment import make_environment
@@ -31,6 +34,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run the training run described by a contract")
     run.add_argument("--contract", type=Path, help="the run's JSON; default /smalt/run/run.json")
+    fetch = commands.add_parser("fetch", help="bring what a contract names from elsewhere, before its run")
+    fetch.add_argument("--contract", type=Path, help="the run's JSON; default /smalt/run/run.json")
+    helper = commands.add_parser("git-credential", help="git's credential helper, over the files of a mounted Secret")
+    helper.add_argument("folder", type=Path)
+    helper.add_argument("operation")
     install = commands.add_parser("install", help="copy this package and uv into a folder")
     install.add_argument("into", type=Path)
     environment = commands.add_parser("environment", help="make the environment a scoring contract asks for")
@@ -41,6 +49,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     places = _places(dict(os.environ))
     if options.command == "run":
         return run_training(places, options.contract)
+    if options.command == "fetch":
+        return run_fetch(places, options.contract)
+    if options.command == "git-credential":
+        return answer_git(options.folder, options.operation)
     if options.command == "install":
         install_tools(options.into)
         return 0

@@ -14,7 +14,7 @@ def lay_out_inline(files: Mapping[str, str], into: Path) -> str:
     """Write the files of `code.inline` and return their digest."""
     into.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        problem = _problem(name)
+        problem = file_name_problem(name)
         if problem:
             raise RunFailed(
                 "CodeInvalid", f"code.inline has a file {name!r}, which {problem}; rename it, {ANOTHER_NAME}"
@@ -52,7 +52,8 @@ def lay_out_folder(folder: Path, into: Path) -> str:
         ) from error
 
 
-def _problem(name: str) -> str:
+def file_name_problem(name: str) -> str:
+    """What is wrong with a file's name inside the code; empty when nothing is."""
     path = PurePosixPath(name)
     if not name or "\0" in name or "\\" in name:
         return "is not a file name"

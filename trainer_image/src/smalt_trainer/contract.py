@@ -22,6 +22,17 @@ class Input:
 
 
 @dataclass(frozen=True)
+class GitCode:
+    """Code in a git repository; `commit` is what an earlier attempt ran, whatever the revision means by now."""
+
+    url: str
+    revision: Optional[str]
+    path: Optional[str]
+    credentials_secret: Optional[str]
+    commit: Optional[str]
+
+
+@dataclass(frozen=True)
 class Contract:
     """Everything the pod needs to know about its run."""
 
@@ -34,6 +45,7 @@ class Contract:
     command: str
     inline_code: Optional[Mapping[str, str]]
     code_folder: Optional[str]
+    code_git: Optional[GitCode]
     variables: Mapping[str, str]
     parameters: Mapping[str, Any]
     inputs: Mapping[str, Input]
@@ -77,6 +89,7 @@ def parse_contract(data: Mapping[str, Any]) -> Contract:
         command=str(data["command"]),
         inline_code={str(name): str(text) for name, text in code["inline"].items()} if "inline" in code else None,
         code_folder=code.get("folder"),
+        code_git=_git(code["git"]) if "git" in code else None,
         variables={str(name): str(value) for name, value in (data.get("environmentVariables") or {}).items()},
         parameters=dict(data.get("parameters") or {}),
         inputs={name: _input(name, item) for name, item in (data.get("inputs") or {}).items()},
@@ -85,6 +98,12 @@ def parse_contract(data: Mapping[str, Any]) -> Contract:
         image=str(data.get("image") or ""),
         timeout=float(limits["timeoutSeconds"]),
         finalizing=float(limits["finalizingSeconds"]),
+    )
+
+
+def _git(item: Mapping[str, Any]) -> GitCode:
+    return GitCode(
+        str(item["url"]), item.get("revision"), item.get("path"), item.get("credentialsSecret"), item.get("commit")
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Callable, Mapping, Optional
 
 _CHUNK = 1 << 20
 _STALLED = 60.0
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class DownloadFailed(Exception):
@@ -29,7 +29,7 @@ def address_problem(url: str) -> Optional[str]:
     parts = urllib.parse.urlsplit(url)
     if not parts.hostname:
         return "names no host"
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
         return None
     return f"uses {parts.scheme or 'no scheme'}, only https is accepted"
 

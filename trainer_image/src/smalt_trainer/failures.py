@@ -15,6 +15,7 @@ REASONS = (
     "TrackingUnavailable",
     "ResultsNotStored",
     "CodeInvalid",
+    "CodeUnavailable",
     "TrustBundleInvalid",
     "Terminated",
     "Interrupted",

@@ -40,6 +40,26 @@ class Places:
         return self.work / "inputs"
 
     @property
+    def fetched(self) -> Path:
+        """What the container `fetch` has brought; the script's container may only read it."""
+        return self.root / "fetched"
+
+    @property
+    def fetched_code(self) -> Path:
+        """Code from git or an archive."""
+        return self.fetched / "code"
+
+    @property
+    def fetched_facts(self) -> Path:
+        """What is known of it, as JSON; written last, so that a folder with it is a complete one."""
+        return self.fetched / "facts.json"
+
+    @property
+    def credentials(self) -> Path:
+        """One folder for each Secret that fetching needs; not mounted where the script runs."""
+        return self.root / "credentials"
+
+    @property
     def outputs(self) -> Path:
         """One entry for each declared output."""
         return self.work / "outputs"

@@ -60,7 +60,8 @@ class Recording:
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Attach what became known later."""
-        self.tracking.log_batch(self.run, tags=dict(tags))
+        if tags:
+            self.tracking.log_batch(self.run, tags=dict(tags))
 
     def store_folder(self, folder: Path, below: str) -> None:
         """Store every file of a folder; which of them cannot be is in `lost`."""

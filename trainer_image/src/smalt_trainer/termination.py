@@ -25,6 +25,8 @@ class Outcome:
     digests: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     tracking: dict[str, str] = field(default_factory=dict)
+    # Which code was fetched: the commit, say.
+    code: dict[str, str] = field(default_factory=dict)
 
     @property
     def succeeded(self) -> bool:
@@ -44,6 +46,7 @@ class Outcome:
             "digests": self.digests,
             "outputs": self.outputs,
             "tracking": self.tracking,
+            "code": self.code,
         }
 
 

@@ -15,6 +15,7 @@ from smalt_trainer.code import lay_out_folder, lay_out_inline
 from smalt_trainer.contract import Contract, read_contract
 from smalt_trainer.digests import canonical_digest
 from smalt_trainer.environment import ensure, read_environment
+from smalt_trainer.facts import code_tags, read_facts
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed
 from smalt_trainer.inputs import prepare_inputs
 from smalt_trainer.outputs import Output, collect_outputs, prepare_outputs, require_outputs
@@ -95,7 +96,12 @@ class Training:
 
     def _keep_code(self, contract: Contract, recording: Recording) -> None:
         """Now, because the script may write where its code lies: what is kept is what was digested."""
-        self._before_the_script(contract, lambda: recording.store_folder(self.places.code, "code"))
+
+        def keep() -> None:
+            recording.store_folder(self.places.code, "code")
+            recording.tag(code_tags(contract, self.outcome.code))
+
+        self._before_the_script(contract, keep)
         if recording.lost:
             raise RunFailed(
                 "CodeInvalid", f"the code cannot be kept: {_listed(recording.lost.values())}; {ANOTHER_NAME}"
@@ -120,6 +126,9 @@ class Training:
             ) from error
 
     def _lay_out(self, contract: Contract) -> str:
+        if contract.code_git is not None:
+            self.outcome.code = read_facts(self.places).code
+            return lay_out_folder(self.places.fetched_code, self.places.code)
         if contract.inline_code is not None:
             return lay_out_inline(contract.inline_code, self.places.code)
         return lay_out_folder(Path(contract.code_folder or "/smalt/code"), self.places.code)

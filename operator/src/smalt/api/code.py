@@ -38,7 +38,7 @@ _WITHIN_LIMIT = (
 )
 
 
-class Code(SmaltModel):
+class MountedCode(SmaltModel):
     """The user's files; exactly one of `inline` and `configMap`."""
 
     model_config = {
@@ -76,6 +76,75 @@ class Code(SmaltModel):
     """Files by relative path, such as `train.py`, at most 128 KiB in all."""
     config_map: ObjectName | None = None
     """The name of a ConfigMap whose keys are the files."""
+
+
+_HOST = r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?"
+_SERVICE = r"([a-z0-9]([-a-z0-9]*[a-z0-9])?\.){2}svc(\.cluster\.local)?(:[0-9]{1,5})?"
+GIT_URL = rf"^(https://{_HOST}|http://{_SERVICE})(/[-A-Za-z0-9_.~%+]+)+/?$"
+REVISION = r"^[A-Za-z0-9_]([-A-Za-z0-9_./+@]*[A-Za-z0-9_+@])?$"
+
+
+class Git(SmaltModel):
+    """A git repository, of which the files of one commit are fetched; no submodules, no Git LFS."""
+
+    url: Annotated[
+        str,
+        Field(
+            max_length=1024,
+            json_schema_extra=rules(
+                rule(
+                    "!self.contains('@')",
+                    message="an address holds no user and no password: name a Secret with username and password, or token, "
+                    "in credentialsSecret; and write https://, since ssh is not used",
+                ),
+                rule(
+                    f"self.contains('@') || self.matches(r'{GIT_URL}')",
+                    "this is no repository: write https://host/team/repository.git, or http:// for a Service of the cluster",
+                    says='"\'" + self + "\' is no repository: write https://host/team/repository.git, or http:// for a '
+                    'Service of the cluster, such as http://git.team-a.svc/repository.git"',
+                ),
+            ),
+        ),
+    ]
+    """https://host/repository.git; http:// only for a Service of the cluster, such as http://git.team-a.svc/repository.git."""
+    revision: (
+        Annotated[
+            str,
+            Field(
+                max_length=255,
+                json_schema_extra=rules(
+                    rule(
+                        f"self.matches(r'{REVISION}') && !self.contains('..') && !self.contains('//')",
+                        "this is no revision: write a branch, a tag or a commit, such as v1.2",
+                        says='"\'" + self + "\' is no revision: write a branch, a tag or a commit, such as v1.2"',
+                    )
+                ),
+            ),
+        ]
+        | None
+    ) = None
+    """A branch, a tag, or a commit of at least 7 digits; the repository's default branch when absent."""
+    path: RelativePath | None = None
+    """The folder of the repository that is the code; all of it when absent."""
+    credentials_secret: ObjectName | None = None
+    """A Secret with `username` and `password`, or `token`; only the container that fetches the code sees it."""
+
+
+class Code(MountedCode):
+    """The user's files; exactly one of `inline`, `configMap` and `git`."""
+
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "[has(self.inline), has(self.configMap), has(self.git)].filter(x, x).size() == 1",
+                message="code takes exactly one source: inline (file name to text), configMap (the name of a ConfigMap) or "
+                "git ({url, revision})",
+            )
+        )
+    }
+
+    git: Git | None = None
+    """A repository."""
 
 
 class Packages(SmaltModel):

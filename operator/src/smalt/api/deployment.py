@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from smalt.api.code import ONE_PACKAGE_SOURCE, Code, EnvironmentVariables, Packages, Resources
+from smalt.api.code import ONE_PACKAGE_SOURCE, EnvironmentVariables, MountedCode, Packages, Resources
 from smalt.api.experiment import IMMUTABLE_WORKSPACE
 from smalt.api.schema import Duration, Name, RelativePath, SmaltModel, rule, rules
 from smalt.api.status import Status
@@ -50,7 +50,7 @@ class CodeConfiguration(SmaltModel):
         )
     }
 
-    code: Code
+    code: MountedCode
     """Its files."""
     scoring_script: RelativePath
     """The script's path in the code; it has `init()` and `run(raw_data)`."""

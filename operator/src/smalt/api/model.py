@@ -60,6 +60,8 @@ class ModelSpec(SmaltModel):
 class CodeLineage(SmaltModel):
     """Which code ran."""
 
+    commit: str | None = None
+    """The commit, when it came from git."""
     digest: str | None = None
     """The digest of its files."""
 

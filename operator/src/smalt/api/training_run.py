@@ -232,6 +232,13 @@ class Digests(SmaltModel):
     """The image, as the node resolved it."""
 
 
+class FetchedCode(SmaltModel):
+    """What a source that can change was when it was fetched; a further attempt runs the same."""
+
+    commit: str | None = None
+    """The commit that the revision of `code.git` was."""
+
+
 class Tracking(SmaltModel):
     """Where the history stands."""
 
@@ -256,6 +263,8 @@ class TrainingRunStatus(Status):
     """When the last attempt ended; a run that has it is history."""
     metrics: Annotated[dict[str, float], Field(max_length=MOST_METRICS)] | None = None
     """The latest value of at most 32 metrics; the series are in MLflow."""
+    code: FetchedCode | None = None
+    """Which code was fetched."""
     digests: Digests | None = None
     """What went in, by content."""
     outputs: Annotated[dict[str, Artifact], Field(max_length=8)] | None = None

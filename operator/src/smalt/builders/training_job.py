@@ -6,7 +6,7 @@ command, arguments or variables of a container, where the kubelet would expand i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from smalt.api.durations import seconds
 from smalt.api.kinds import JOB
@@ -14,6 +14,7 @@ from smalt.api.references import Address
 from smalt.api.schema import Json
 from smalt.api.training_run import DEFAULT_FINALIZING, DEFAULT_TIMEOUT, Input, TrainingRunSpec
 from smalt.api.workspace import InstanceType, WorkspaceSpec
+from smalt.builders import fetching
 from smalt.builders.command import Names, rendered
 from smalt.builders.compute import placement, resources
 from smalt.builders.manifests import labels_of, manifest
@@ -56,6 +57,8 @@ class Attempt:
     instance: InstanceType
     trainer_image: str
     pull_policy: str
+    # What an earlier attempt fetched, as the run's status has it.
+    fetched_code: Json = field(default_factory=dict)
 
     @property
     def image(self) -> str:
@@ -105,7 +108,7 @@ def contract(attempt: Attempt) -> Json:
         "workspace": attempt.workspace.name,
         "experiment": spec.experiment,
         "command": rendered(spec.command, names),
-        "code": {"inline": spec.code.inline} if spec.code.inline is not None else {"folder": "/smalt/code"},
+        "code": _code(attempt),
         "environmentVariables": spec.environment_variables or {},
         "parameters": spec.parameters or {},
         "inputs": {name: _input(name, each) for name, each in (spec.inputs or {}).items()},
@@ -114,6 +117,14 @@ def contract(attempt: Attempt) -> Json:
         "image": attempt.image,
         "limits": contract_limits(spec),
     }
+
+
+def _code(attempt: Attempt) -> Json:
+    code = attempt.spec.code
+    if code.git:
+        commit = attempt.fetched_code.get("commit")
+        return {"git": code.git.model_dump(by_alias=True, exclude_none=True) | ({"commit": commit} if commit else {})}
+    return {"inline": code.inline} if code.inline is not None else {"folder": "/smalt/code"}
 
 
 def contract_limits(spec: TrainingRunSpec) -> dict[str, int]:
@@ -194,6 +205,7 @@ def _pod(attempt: Attempt) -> Json:
         scratch("home", "1Gi"),
         scratch("tmp", "2Gi"),
         *(volume for volume, _ in inputs),
+        *fetching.volumes(attempt.spec),
     ]
     mounts = [
         mount("run", "/smalt/run", read_only=True),
@@ -204,13 +216,16 @@ def _pod(attempt: Attempt) -> Json:
         mount("home", "/smalt/home"),
         mount("tmp", "/tmp"),  # noqa: S108
         *(at for _, at in inputs),
+        *fetching.script_mounts(attempt.spec),
     ]
     if attempt.spec.code.config_map:
         volumes.append(config_map("code", attempt.spec.code.config_map))
         mounts.append(mount("code", "/smalt/code", read_only=True))
+    reading = [mount("run", "/smalt/run", read_only=True)]
     if attempt.workspace_spec.trust_bundle:
         volumes.append(config_map("trust", attempt.workspace_spec.trust_bundle.config_map))
         mounts.append(mount("trust", TRUST, read_only=True))
+        reading.append(mount("trust", TRUST, read_only=True))
     tools = container(
         "tools",
         attempt.trainer_image,
@@ -218,6 +233,13 @@ def _pod(attempt: Attempt) -> Json:
         [mount("tools", "/smalt/tools")],
         args=["install", "/smalt/tools"],
         resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+    )
+    fetch = fetching.fetch_container(
+        attempt.spec,
+        attempt.trainer_image,
+        attempt.pull_policy,
+        reading,
+        environment_variables(attempt.workspace_spec),
     )
     training = container(
         CONTAINER,
@@ -244,7 +266,7 @@ def _pod(attempt: Attempt) -> Json:
     return pod_spec(
         service_account_name(workspace.name),
         volumes,
-        initContainers=[tools],
+        initContainers=[tools, *([fetch] if fetch else [])],
         containers=[training],
         restartPolicy="Never",
         terminationGracePeriodSeconds=60,

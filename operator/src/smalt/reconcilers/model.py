@@ -69,9 +69,12 @@ def from_run(resource: Json, spec: ModelSpec, world: World) -> tuple[list[Json],
 
 
 def lineage(run: Json) -> Json:
-    digests = (run.get("status") or {}).get("digests") or {}
+    report = run.get("status") or {}
+    digests = report.get("digests") or {}
     made: Json = {"run": run["metadata"]["name"], "experiment": run["spec"]["experiment"]}
-    made |= {"code": {"digest": digests["code"]}} if "code" in digests else {}
+    commit = (report.get("code") or {}).get("commit")
+    code = ({"commit": commit} if commit else {}) | ({"digest": digests["code"]} if "code" in digests else {})
+    made |= {"code": code} if code else {}
     made |= {key: digests[key] for key in ("data", "environment") if key in digests}
     return made | ({"runDigest": digests["run"]} if "run" in digests else {})
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 
 from smalt.api.schema import Json
 from smalt.api.training_run import MOST_METRICS, TrainingRunSpec
+from smalt.builders import fetching
 from smalt.builders.training_job import CONTAINER
 from smalt.reconcilers import diagnosis
 
 # What the API's integers can hold.
 LARGEST = 2**63 - 1
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def facts(report: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
@@ -35,7 +38,15 @@ def facts(report: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
     digests = _digests(_section(report, "digests"), pod, spec)
     if digests:
         made["digests"] = digests
-    return made
+    code = fetched_code(pod) if pod else {}
+    return made | ({"code": code} if code else {})
+
+
+def fetched_code(pod: Json) -> Json:
+    """Which code the pod has fetched: known as soon as that is done, so that it outlasts the pod."""
+    found = _section(diagnosis.report(diagnosis.terminated(pod, fetching.CONTAINER) or {}), "code")
+    commit = found.get("commit")
+    return {"commit": commit} if isinstance(commit, str) and _COMMIT.fullmatch(commit) else {}
 
 
 def _section(report: Json, name: str) -> Json:

@@ -15,7 +15,7 @@ from smalt.api.references import FAMILY, Address, address
 from smalt.api.schema import Json
 from smalt.api.training_run import ANOTHER_NAME, TrainingRunSpec
 from smalt.api.workspace import DEFAULT_INSTANCE_TYPE, WorkspaceSpec
-from smalt.builders import compute
+from smalt.builders import compute, fetching
 from smalt.builders.registered_model import registered_model, uid_selector
 from smalt.builders.training_job import (
     CONTAINER,
@@ -29,7 +29,7 @@ from smalt.errors import InvalidCommand, TooLarge
 from smalt.reconcilers import diagnosis
 from smalt.reconcilers.plan import NOTHING, Child, Plan
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
-from smalt.reconcilers.run_results import facts, non_finite
+from smalt.reconcilers.run_results import facts, fetched_code, non_finite
 from smalt.reconcilers.world import Labelled, Live, LiveRead, Read, Refusals, World, events_of, items
 from smalt.settings import Settings
 
@@ -129,8 +129,10 @@ def begin(
     now: datetime,
     settings: Settings,
     attempt: int | None = None,
+    fetched: Json | None = None,
 ) -> Plan:
     """The Job of an attempt, or what it waits for."""
+    fetched = fetched or (resource.get("status") or {}).get("code")
     number = attempt or present_attempt(resource, world)
     at = address(TRAINING_RUN, resource)
     experiment = world.get(EXPERIMENT, at.namespace, spec.experiment)
@@ -147,7 +149,7 @@ def begin(
         return Plan(status=_status(resource, said, now, "Pending"))
     try:
         workspace_spec = parsed(WorkspaceSpec, workspace)
-        job = _job(resource, spec, workspace, workspace_spec, number, settings)
+        job = _job(resource, spec, workspace, workspace_spec, number, settings, fetched)
     except InvalidSpec as error:
         said = conditions.waiting("WaitingForWorkspace", f"Workspace '{workspace['metadata']['name']}': {error}")
         return Plan(status=_status(resource, said, now, "Pending"))
@@ -157,7 +159,7 @@ def begin(
     if job is None:
         return Plan(status=_status(resource, unknown_type(spec, workspace, workspace_spec), now, "Pending"))
     said = pod_starting(job["metadata"]["name"])
-    new = _status(resource, said, now, "Pending", attempt=number, job=job["metadata"]["name"])
+    new = _status(resource, said, now, "Pending", attempt=number, job=job["metadata"]["name"], code=fetched)
     return Plan(status=new, apply=(Child(job, once=True),))
 
 
@@ -220,6 +222,7 @@ def _job(
     workspace_spec: WorkspaceSpec,
     number: int,
     settings: Settings,
+    fetched: Json | None,
 ) -> Json | None:
     """The Job's manifest; None when nobody defined the instance type."""
     instance = compute.instance_type(workspace_spec, spec.instance_type)
@@ -236,6 +239,7 @@ def _job(
             instance=instance,
             trainer_image=settings.trainer_image,
             pull_policy=settings.image_pull_policy,
+            fetched_code=fetched or {},
         )
     )
 
@@ -260,18 +264,27 @@ def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) 
         message = f"{finding.message}; apply the change {ANOTHER_NAME}" if finding.is_users else finding.message
         said = (conditions.stalled if finding.is_users else conditions.waiting)(finding.reason, message)
         return Plan(status=_status(resource, said, now, "Pending", **told))
+    told |= {"code": fetched_code(pod) or None}
     if is_running(pod):
         said = conditions.waiting(
             "Running", f"the script runs in pod '{pod['metadata']['name']}': see `kubectl logs job/{name}`"
         )
         told["startTime"] = (job.get("status") or {}).get("startTime")
         return Plan(status=_status(resource, said, now, "Running", **told))
-    return Plan(status=_status(resource, pod_starting(name), now, "Pending", **told))
+    said = fetching_code(pod, name) if is_running(pod, fetching.CONTAINER) else pod_starting(name)
+    return Plan(status=_status(resource, said, now, "Pending", **told))
 
 
 def pod_starting(job: str) -> list[Json]:
     """The same words from the Job's making until the script runs: what happens to a pod on its way is no write worth."""
     return conditions.waiting("JobCreated", f"Job '{job}' is made; its pod is starting")
+
+
+def fetching_code(pod: Json, job: str) -> list[Json]:
+    return conditions.waiting(
+        "Fetching",
+        f"pod '{pod['metadata']['name']}' fetches what the run needs: see `kubectl logs job/{job} -c {fetching.CONTAINER}`",
+    )
 
 
 def age_seconds(job: Json, now: datetime) -> float:
@@ -284,10 +297,10 @@ def next_look(age: float) -> float:
     return min(MOST_EVENTS_SECONDS, max(EVENTS_SECONDS, age)) if age >= EVENTS_SECONDS else EVENTS_SECONDS - age
 
 
-def is_running(pod: Json) -> bool:
-    """The script's container has started (and may have ended since, without the Job knowing yet)."""
+def is_running(pod: Json, container: str = CONTAINER) -> bool:
+    """The container, by default the script's, has started (and may have ended since, without the Job knowing yet)."""
     for each in diagnosis.statuses(pod):
-        if each.get("name") == CONTAINER:
+        if each.get("name") == container:
             return bool({"running", "terminated"} & (each.get("state") or {}).keys())
     return False
 
@@ -300,13 +313,19 @@ def newest(pods: list[Json]) -> Json:
 
 
 def last_words(job: Json, world: World) -> tuple[Json | None, Json | None]:
-    """The attempt's pod and how its container ended, as far as they are known."""
+    """The attempt's pod and how its container ended, or the one that failed before it; as far as they are known."""
     pods = world.owned(POD, job["metadata"]["uid"])
     for pod in sorted(pods, key=lambda each: each["metadata"]["name"]):
-        state = diagnosis.terminated(pod, CONTAINER)
+        state = diagnosis.terminated(pod, CONTAINER) or fetch_failure(pod)
         if state:
             return pod, state
     return (newest(pods) if pods else None), None
+
+
+def fetch_failure(pod: Json) -> Json | None:
+    """How the container before the script's ended, if not well; its last words have the same form."""
+    state = diagnosis.terminated(pod, fetching.CONTAINER)
+    return state if state and state.get("exitCode") else None
 
 
 def has_lost_its_pod(job: Json, pod: Json | None) -> bool:
@@ -390,7 +409,9 @@ def failed(resource: Json, spec: TrainingRunSpec, job: Json, world: World, now: 
     number = attempt_of(job, resource)
     retries = (spec.limits.retries if spec.limits else None) or 0
     if number <= retries:
-        return begin(resource, spec, world, {}, now, settings, attempt=number + 1)
+        # What this attempt fetched is what the next one runs, though the branch may have moved on.
+        fetched = fetched_code(pod) if pod else None
+        return begin(resource, spec, world, {}, now, settings, attempt=number + 1, fetched=fetched)
     report = diagnosis.report(state or {})
     finding = _cause(job, pod, state, report, memory_limit(spec, known_workspace(resource, spec, world)))
     message = (
@@ -418,6 +439,12 @@ def _cause(job: Json, pod: Json | None, state: Json | None, report: Json, limit:
         told = diagnosis.Finding(str(report["reason"])[:63], str(report["message"]))
     if told and not report.get("provisional"):
         return told
+    if state and state.get("reason") == "OOMKilled" and pod is not None and fetch_failure(pod):
+        return diagnosis.Finding(
+            "CodeUnavailable",
+            f"container '{fetching.CONTAINER}' of Job '{name}' was killed because it needed more than {fetching.MEMORY} of "
+            "memory: name a smaller repository in code.git, without data in it",
+        )
     if state and state.get("reason") == "OOMKilled":
         return diagnosis.Finding(
             "OutOfMemory",
@@ -461,7 +488,7 @@ def _told(resource: Json, job: Json, now: datetime) -> Json:
 
 
 def _status(resource: Json, said: list[Json], now: datetime, phase: str, **told: object) -> Json:
-    before = kept(resource, "attempt", "job", "startTime")
+    before = kept(resource, "attempt", "job", "startTime", "code")
     return status(
         resource, said, now, phase=phase, **(before | {key: value for key, value in told.items() if value is not None})
     )

@@ -1,0 +1,63 @@
+"""The container that brings what a run needs from elsewhere, before its script: the only one that sees credentials.
+
+It runs in Smalt's own image, whatever image the script has chosen, and is left out where everything is mounted.
+"""
+
+from __future__ import annotations
+
+from smalt.api.schema import Json
+from smalt.api.training_run import TrainingRunSpec
+from smalt.builders.pods import USER_NAME, container, mount, scratch, secret, variable
+
+CONTAINER = "fetch"
+FETCHED = "/smalt/fetched"
+CREDENTIALS = "/smalt/credentials"
+_VOLUME = "fetched"
+_SIZE = "20Gi"
+# git works on a pack in memory; the rest is streamed.
+MEMORY = "1Gi"
+_RESOURCES: Json = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": MEMORY}}
+
+
+def is_needed(spec: TrainingRunSpec) -> bool:
+    return spec.code.git is not None
+
+
+def credentials(spec: TrainingRunSpec) -> dict[str, str]:
+    """The users' Secrets by what they are for, which is the name of the folder they are mounted as."""
+    found = {"code": spec.code.git.credentials_secret if spec.code.git else None}
+    return {purpose: name for purpose, name in found.items() if name}
+
+
+def volumes(spec: TrainingRunSpec) -> list[Json]:
+    """What the pod has more. A Secret that is not there keeps the pod from starting, and the kubelet says which."""
+    if not is_needed(spec):
+        return []
+    secrets = [secret(f"credentials-{purpose}", name) for purpose, name in credentials(spec).items()]
+    return [scratch(_VOLUME, _SIZE), *secrets]
+
+
+def script_mounts(spec: TrainingRunSpec) -> list[Json]:
+    """What the script's container sees of it: the result, to read."""
+    return [mount(_VOLUME, FETCHED, read_only=True)] if is_needed(spec) else []
+
+
+def fetch_container(
+    spec: TrainingRunSpec, image: str, pull_policy: str, mounts: list[Json], environment: list[Json]
+) -> Json | None:
+    """`mounts` are the contract and whom to trust, `environment` names the latter."""
+    if not is_needed(spec):
+        return None
+    secrets = [
+        mount(f"credentials-{purpose}", f"{CREDENTIALS}/{purpose}", read_only=True) for purpose in credentials(spec)
+    ]
+    return container(
+        CONTAINER,
+        image,
+        pull_policy,
+        [*mounts, mount(_VOLUME, FETCHED), *secrets],
+        args=["fetch"],
+        env=[*USER_NAME, variable("HOME", FETCHED), variable("TMPDIR", FETCHED), *environment],
+        resources=_RESOURCES,
+        terminationMessagePolicy="File",
+    )
