@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from smalt.api.kinds import EXPERIMENT, JOB, TRAINING_RUN, WORKSPACE
+from smalt.api.kinds import EXPERIMENT, JOB, TRAINING_RUN, WORKSPACE, Kind
 from smalt.api.references import address
 from smalt.engine.loop import COUNTS_SECONDS, HOLD_SECONDS, Loop, difference
 from smalt.metrics import Metrics
@@ -60,6 +61,23 @@ async def test_the_job_comes_first_and_the_status_is_held_for_a_moment() -> None
     await bench.reconcile(TRAINING_RUN, run())
     assert bench.api.writes == ["POST Job/first-1", "STATUS TrainingRun/first"]
     assert bench.status(TRAINING_RUN, run())["job"] == "first-1"
+
+
+async def test_what_a_run_mounts_is_looked_for_all_at_once() -> None:
+    bench = training()
+    inputs = {name: {"type": "uriFile", "path": f"configmap://{name}/key"} for name in ("train", "test")}
+    waiting = run(inputs=inputs)
+    together = asyncio.Barrier(len(inputs))
+    find = bench.api.find
+
+    async def slowly(kind: Kind, namespace: str, name: str) -> Json | None:
+        await asyncio.wait_for(together.wait(), 5)
+        return await find(kind, namespace, name)
+
+    bench.api.find = slowly  # type: ignore[method-assign]
+    bench.put(TRAINING_RUN, waiting)
+    await bench.reconcile(TRAINING_RUN, waiting)
+    assert said(bench.status(TRAINING_RUN, waiting))["reason"] == "WaitingForConfigMap"
 
 
 async def test_at_rest_nothing_is_written() -> None:

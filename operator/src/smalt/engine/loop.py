@@ -171,7 +171,7 @@ class Loop:
             return None
         reconciler = RECONCILERS[key.kind]
         now = datetime.now(UTC)
-        live = {read: await self._read(read) for read in reconciler.reads(resource, self.store, now)}
+        live = await self._read_all(reconciler.reads(resource, self.store, now))
         plan = reconciler.plan(resource, self.store, live, now, self.settings)
         try:
             made = await self._carry_out(resource, plan, live)
@@ -187,6 +187,10 @@ class Loop:
         if made:
             self._held[key] = self.clock() + HOLD_SECONDS
         return _sooner(plan.requeue_after, await self._write_status(key, resource, plan))
+
+    async def _read_all(self, reads: tuple[LiveRead, ...]) -> Live:
+        """All at once: a run with many ConfigMaps waits for its Job no longer than one with one."""
+        return dict(zip(reads, await asyncio.gather(*map(self._read, reads)), strict=True))
 
     async def _read(self, read: LiveRead) -> Json | None:
         match read:
