@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
+# While there are only imports there is no garbage to find, and looking for it takes a sixth of their time.
+gc.disable()
+
 import asyncio
 import logging
 import signal
@@ -17,6 +22,9 @@ from smalt.metrics import Metrics
 from smalt.probes import Health, ProbeServer
 from smalt.settings import PREFIX, Settings
 from smalt.watch import Watch
+
+gc.freeze()
+gc.enable()
 
 log = logging.getLogger("smalt")
 BEAT_SECONDS = 1.0
@@ -122,6 +130,8 @@ async def _work(
             # Who has waited may have missed what the leader before wrote last, and would do it again.
             await _prime(watch)
         metrics.leads(settings.lease_name, True)
+        # The cache stays, too: walking through all that is here for good would hold up everything, again and again.
+        gc.freeze()
         loop.lead()
         group.create_task(loop.work())
 

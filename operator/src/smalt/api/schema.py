@@ -24,6 +24,7 @@ class SmaltModel(BaseModel):
         use_attribute_docstrings=True,
         frozen=True,
         extra="ignore",
+        defer_build=True,
     )
 
 
