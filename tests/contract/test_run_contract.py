@@ -80,20 +80,34 @@ def test_the_operator_reads_what_the_trainer_leaves() -> None:
     assert facts["digests"]["run"].startswith("sha256:")
 
 
-def test_the_pod_has_everything_where_the_trainer_looks_for_it() -> None:
-    pod = training_job(attempt(run(**SPEC)))["spec"]["template"]["spec"]
-    training = pod["containers"][0]
-    volumes = {each["name"]: each for each in pod["volumes"]}
+def pod() -> dict[str, Any]:
+    found: dict[str, Any] = training_job(attempt(run(**SPEC)))["spec"]["template"]["spec"]
+    return found
+
+
+def container(of: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(each for each in of["containers"] if each["name"] == name)
+
+
+def places_of(of: dict[str, Any], name: str) -> dict[str, bool]:
+    """Whether each path that the container has is read-only."""
+    volumes = {each["name"]: each for each in of["volumes"]}
     found = {}
-    for at in training["volumeMounts"]:
+    for at in container(of, name)["volumeMounts"]:
         volume = volumes[at["name"]]
         items = (volume.get("downwardAPI") or volume.get("secret") or {}).get("items") or [{"path": ""}]
-        found.update({f"{at['mountPath']}/{item['path']}".rstrip("/"): at for item in items})
-    places = Places()
-    assert found[str(places.contract)]["readOnly"] and found[str(places.password)]["readOnly"]
-    assert not any(found[str(place)].get("readOnly") for place in (places.work, places.environment, places.home))
+        found.update({f"{at['mountPath']}/{item['path']}".rstrip("/"): at.get("readOnly", False) for item in items})
+    return found
+
+
+def test_the_pod_has_everything_where_the_trainer_looks_for_it() -> None:
+    it, places = pod(), Places()
+    found, training = places_of(it, "training"), container(it, "training")
+    assert found[str(places.contract)]
+    writable = (places.work, places.environment, places.home, places.exchange)
+    assert not any(found[str(place)] for place in writable)
     # Where `install` puts the program that is started, and nothing between it and the PYTHONPATH of the image.
-    assert training["command"] == ["python3", "-s", "-u", pod["initContainers"][0]["args"][1], "run"]
+    assert training["command"] == ["python3", "-s", "-u", it["initContainers"][0]["args"][1], "run"]
     assert "PYTHONPATH" not in {each["name"] for each in training["env"]}
 
 
@@ -104,7 +118,7 @@ def test_only_the_container_that_fetches_sees_a_secret_of_the_users_and_the_scri
     [secret] = [name for name, each in volumes.items() if (each.get("secret") or {}).get("secretName") == "my-git"]
     # A Secret that is not there must keep the pod from starting, and the kubelet says so.
     assert "optional" not in volumes[secret]["secret"]
-    [tools, fetch], [training] = pod["initContainers"], pod["containers"]
+    [tools, fetch], [training, _] = pod["initContainers"], pod["containers"]
     mounted = {each["name"]: {at["name"]: at for at in each["volumeMounts"]} for each in (tools, fetch, training)}
     assert [name for name, mounts in mounted.items() if secret in mounts] == ["fetch"]
     places = Places()
@@ -120,6 +134,28 @@ def test_a_run_whose_code_is_mounted_has_no_container_to_fetch_it() -> None:
     pod = training_job(attempt(run(**SPEC)))["spec"]["template"]["spec"]
     assert [each["name"] for each in pod["initContainers"]] == ["tools"]
     assert "fetched" not in {each["name"] for each in pod["volumes"]}
+
+
+def test_the_recorder_has_what_it_looks_for_and_only_reads_what_the_script_writes() -> None:
+    it, places = pod(), Places()
+    found, recorder = places_of(it, "recorder"), container(it, "recorder")
+    read_only = (places.contract, places.password, places.work)
+    assert all(found[str(place)] for place in read_only) and not found[str(places.exchange)]
+    assert recorder["args"] == ["record"] and recorder["image"] == "smalt/trainer"
+    assert {each["name"] for each in recorder["env"]} == {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME"}
+
+
+def test_the_password_of_the_tracking_server_is_nowhere_in_the_users_container() -> None:
+    it = pod()
+    secrets = {each["name"] for each in it["volumes"] if "secret" in each}
+    training = container(it, "training")
+    assert secrets == {"tracking"} and not secrets & {each["name"] for each in training["volumeMounts"]}
+    assert not any("valueFrom" in each or each["name"].startswith("MLFLOW") for each in training["env"])
+
+
+def test_the_logs_of_a_run_are_those_of_its_script_when_none_is_named() -> None:
+    annotations = training_job(attempt(run(**SPEC)))["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["kubectl.kubernetes.io/default-container"] == "training"
 
 
 def test_every_reason_of_the_trainer_is_a_condition_reason() -> None:

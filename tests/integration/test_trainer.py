@@ -370,7 +370,7 @@ def test_metrics_can_be_watched_while_the_script_still_works(
         "while not os.path.exists('go'): time.sleep(0.05)"
     )
     pod = RunPod(tmp_path, mlflow, script).start()
-    spool = tmp_path / "work/metrics.jsonl"
+    spool = tmp_path / "exchange/metrics.jsonl"
     wait_until(lambda: spool.exists() and spool.stat().st_size > 0, "the first logged value")
     experiment = client(server).experiment_id("team-a/churn")
     identity = {"smalt.run.uid": pod.contract["run"]["uid"]}

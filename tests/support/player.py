@@ -136,14 +136,16 @@ class Player:
         if owner["kind"] == "Job":
             metadata["labels"] = metadata["labels"] | {"batch.kubernetes.io/job-name": owner["metadata"]["name"]}
         # A pod of its own API kind, but without volumes: nothing runs, only its report matters.
-        container = {"name": template["spec"]["containers"][0]["name"], "image": "played"}
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
+        containers = [{"name": each["name"], "image": "played"} for each in template["spec"]["containers"]]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}}
         self._rest.create("pods", pod)
-        self._rest.patch_status("pods", name, self._report(container["name"], finished))
+        self._rest.patch_status("pods", name, self._report([each["name"] for each in containers], finished))
 
-    def _report(self, container: str, finished: bool) -> Json:
+    def _report(self, containers: list[str], finished: bool) -> Json:
         instant = "2026-01-01T00:00:00Z"
-        about = {"name": container, "image": "played", "imageID": f"played@{DIGEST}", "restartCount": 0}
+        about = [
+            {"name": name, "image": "played", "imageID": f"played@{DIGEST}", "restartCount": 0} for name in containers
+        ]
         if finished:
             state = {
                 "exitCode": 0,
@@ -154,11 +156,11 @@ class Player:
             }
             return {
                 "phase": "Succeeded",
-                "containerStatuses": [about | {"ready": False, "state": {"terminated": state}}],
+                "containerStatuses": [each | {"ready": False, "state": {"terminated": state}} for each in about],
             }
-        running = about | {"ready": True, "started": True, "state": {"running": {"startedAt": instant}}}
+        running = {"ready": True, "started": True, "state": {"running": {"startedAt": instant}}}
         return {
             "phase": "Running",
             "conditions": [{"type": "Ready", "status": "True"}],
-            "containerStatuses": [running],
+            "containerStatuses": [each | running for each in about],
         }

@@ -79,10 +79,15 @@ def pod(
     return resource(POD, name, None, status, **metadata)
 
 
-def ended(message: str = "", code: int = 0, container: str = "training", reason: str = "Completed") -> Json:
-    state = {"terminated": {"exitCode": code, "message": message, "reason": reason}}
+def ended(message: str = "", code: int = 0, reason: str = "Completed", recorder: Json | None = None) -> Json:
+    """Both containers of a run's pod, with the same last words unless the recorder has some of its own."""
+    told = {"exitCode": min(code, 1), "message": message, "reason": "Error" if code else "Completed"}
+    states = {
+        "training": {"terminated": {"exitCode": code, "message": message, "reason": reason}},
+        "recorder": {"terminated": told if recorder is None else recorder},
+    }
     image = {"imageID": f"docker.io/smalt/trainer@{DIGEST}"}
-    return {"containerStatuses": [{"name": container, "state": state} | image]}
+    return {"containerStatuses": [{"name": name, "state": state} | image for name, state in states.items()]}
 
 
 def model(version: int = 1, stage: str = "None", status: Json | None = None, **metadata: Any) -> Json:

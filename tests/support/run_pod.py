@@ -1,4 +1,4 @@
-"""A run's pod without a cluster: the wrapper as a process in a folder of its own, with the contract the operator writes."""
+"""A run's pod without a cluster: wrapper and recorder as processes in a folder of their own, with the operator's contract."""
 
 from __future__ import annotations
 
@@ -37,58 +37,88 @@ class RunPod:
             "limits": {"timeoutSeconds": 60, "finalizingSeconds": 60},
             **changes,
         }
+        # What the image of the script has, and nothing of the tracking server.
         self.variables = {
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "HOME": str(folder / "home"),
             "PYTHONDONTWRITEBYTECODE": "1",
             "SMALT_ROOT": str(folder),
             "SMALT_CONTROL_GROUPS": str(folder / "cgroup"),
-            **tracking,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.recorder_variables = {"PYTHONDONTWRITEBYTECODE": "1", "SMALT_ROOT": str(folder), **tracking}
+        self.training: subprocess.Popen[bytes] | None = None
+        self.recorder: subprocess.Popen[bytes] | None = None
 
     def start(self, python: str = sys.executable, tools: Path = SOURCE) -> RunPod:
-        """Start the wrapper from the folder of the tools and return at once."""
+        """Start the wrapper from the folder of the tools, the recorder beside it, and return at once."""
+        self.start_recorder()
+        return self.start_training(python, tools)
+
+    def start_training(self, python: str = sys.executable, tools: Path = SOURCE) -> RunPod:
+        """The user's container alone."""
+        self.training = self._started([python, "-s", "-u", str(tools), "run"], self.variables, "")
+        return self
+
+    def start_recorder(self) -> RunPod:
+        """Our own container alone."""
+        command = [sys.executable, "-s", "-u", str(SOURCE), "record"]
+        self.recorder = self._started(command, self.recorder_variables, "recorder-")
+        return self
+
+    def _started(self, command: list[str], variables: dict[str, str], prefix: str) -> subprocess.Popen[bytes]:
         for name in ("run", "home"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "run/run.json").write_text(json.dumps(self.contract))
-        command = [python, "-s", "-u", str(tools), "run"]
-        with (self.folder / "out.log").open("wb") as out, (self.folder / "err.log").open("wb") as err:
-            self.process = subprocess.Popen(command, env=self.variables, cwd=self.folder, stdout=out, stderr=err)
-        return self
+        with (self.folder / f"{prefix}out.log").open("wb") as out, (self.folder / f"{prefix}err.log").open("wb") as err:
+            return subprocess.Popen(command, env=variables, cwd=self.folder, stdout=out, stderr=err)
 
     def finish(self, seconds: float = 60) -> dict[str, Any]:
-        """Wait for the wrapper and return its termination message; its exit code must agree with it."""
-        assert self.process is not None
-        try:
-            code = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(f"the wrapper did not end within {seconds} s:\n{self.err}") from None
+        """Wait for both and return the recorder's last words; exit codes must agree with what was said."""
+        until = time.monotonic() + seconds
+        assert self.training is not None and self.recorder is not None
+        codes = [self._ended(process, until) for process in (self.training, self.recorder)]
         message = self.message
-        assert code == (0 if message["outcome"] == "succeeded" else 1), self.err
+        assert codes[1] == (0 if message["outcome"] == "succeeded" else 1), self.err
+        assert codes[0] in (-9, 0 if self.training_message["outcome"] == "succeeded" else 1), self.err
+        assert codes[0] == 0 or codes[1] != 0, f"the script failed, and the recorder says it is well:\n{self.err}"
         return message
 
+    def _ended(self, process: subprocess.Popen[bytes], until: float) -> int:
+        try:
+            return process.wait(max(until - time.monotonic(), 0.0))
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the pod did not end in time:\n{self.err}") from None
+
     def run(self, seconds: float = 60) -> dict[str, Any]:
-        """Start, wait, and return the termination message."""
+        """Start, wait, and return the recorder's last words."""
         return self.start().finish(seconds)
 
     def kill(self) -> None:
         """What a node that is lost does: nothing is written any more."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
+        for process in (self.training, self.recorder):
+            if process is not None:
+                process.kill()
+                process.wait()
 
     def terminate(self) -> None:
         """What the kubelet does when the pod is deleted."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        for process in (self.training, self.recorder):
+            if process is not None:
+                process.send_signal(signal.SIGTERM)
 
     @property
     def message(self) -> dict[str, Any]:
-        """The termination message as the kubelet would report it."""
-        raw = (self.folder / "termination-log").read_bytes()
+        """The recorder's termination message as the kubelet would report it."""
+        return self._words("recorder-termination-log")
+
+    @property
+    def training_message(self) -> dict[str, Any]:
+        """The wrapper's."""
+        return self._words("termination-log")
+
+    def _words(self, name: str) -> dict[str, Any]:
+        raw = (self.folder / name).read_bytes()
         assert len(raw) <= 4096
         message = json.loads(raw)
         assert isinstance(message, dict)
@@ -96,13 +126,14 @@ class RunPod:
 
     @property
     def out(self) -> str:
-        """What the pod printed."""
+        """What the user's container printed."""
         return (self.folder / "out.log").read_text()
 
     @property
     def err(self) -> str:
-        """What the pod printed as errors, the wrapper's own lines included."""
-        return (self.folder / "err.log").read_text()
+        """What both containers printed as errors, our own lines included."""
+        files = [self.folder / "err.log", self.folder / "recorder-err.log"]
+        return "".join(file.read_text() for file in files if file.exists())
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:

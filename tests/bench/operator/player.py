@@ -53,16 +53,16 @@ async def finish(api: Api, namespace: str, jobs: Jobs, count: int, seconds: floa
 async def play_job(api: Api, namespace: str, name: str, seconds: float) -> None:
     """Its pod runs (for a while, when anybody should see that) and succeeds."""
     job = await api.get(JOB.path(namespace, name))
-    container = job["spec"]["template"]["spec"]["containers"][0]["name"]
+    containers = _containers(job)
     began = _now()
-    pod = _pod(job, container)
+    pod = _pod(job, containers)
     await api.create(POD.path(namespace), pod)
     path = POD.path(namespace, pod["metadata"]["name"], "status")
     if seconds:
         await api.merge(JOB.path(namespace, name, "status"), {"status": {"startTime": began, "active": 1}})
-        await api.merge(path, {"status": _running(container, began)})
+        await api.merge(path, {"status": _running(containers, began)})
         await asyncio.sleep(seconds)
-    await api.merge(path, {"status": _succeeded(container, began)})
+    await api.merge(path, {"status": _succeeded(containers, began)})
     condition = {"status": "True", "lastTransitionTime": _now(), "reason": "CompletionsReached", "message": ""}
     status = {
         "startTime": began,
@@ -78,14 +78,18 @@ async def play_job(api: Api, namespace: str, name: str, seconds: float) -> None:
 async def start_job(api: Api, namespace: str, name: str) -> None:
     """Its pod runs, and goes on running."""
     job = await api.get(JOB.path(namespace, name))
-    container = job["spec"]["template"]["spec"]["containers"][0]["name"]
-    pod = _pod(job, container)
+    containers = _containers(job)
+    pod = _pod(job, containers)
     await api.create(POD.path(namespace), pod)
     await api.merge(JOB.path(namespace, name, "status"), {"status": {"startTime": _now(), "active": 1}})
-    await api.merge(POD.path(namespace, pod["metadata"]["name"], "status"), {"status": _running(container, _now())})
+    await api.merge(POD.path(namespace, pod["metadata"]["name"], "status"), {"status": _running(containers, _now())})
 
 
-def _pod(job: Json, container: str) -> Json:
+def _containers(job: Json) -> list[str]:
+    return [container["name"] for container in job["spec"]["template"]["spec"]["containers"]]
+
+
+def _pod(job: Json, containers: list[str]) -> Json:
     name = job["metadata"]["name"]
     owner = {
         "apiVersion": job["apiVersion"],
@@ -106,7 +110,7 @@ def _pod(job: Json, container: str) -> Json:
         },
         # No volumes: nothing runs, only the report matters.
         "spec": {
-            "containers": [{"name": container, "image": "played"}],
+            "containers": [{"name": name, "image": "played"} for name in containers],
             "automountServiceAccountToken": False,
         },
     }
@@ -116,16 +120,16 @@ def _about(container: str) -> Json:
     return {"name": container, "image": "played", "imageID": f"played@{DIGEST}", "restartCount": 0}
 
 
-def _running(container: str, began: str) -> Json:
-    state = {"running": {"startedAt": began}}
+def _running(containers: list[str], began: str) -> Json:
+    running = {"ready": True, "started": True, "state": {"running": {"startedAt": began}}}
     return {
         "phase": "Running",
         "conditions": [{"type": "Ready", "status": "True"}],
-        "containerStatuses": [_about(container) | {"ready": True, "started": True, "state": state}],
+        "containerStatuses": [_about(name) | running for name in containers],
     }
 
 
-def _succeeded(container: str, began: str) -> Json:
+def _succeeded(containers: list[str], began: str) -> Json:
     state = {
         "exitCode": 0,
         "reason": "Completed",
@@ -133,8 +137,8 @@ def _succeeded(container: str, began: str) -> Json:
         "startedAt": began,
         "finishedAt": _now(),
     }
-    report = _about(container) | {"ready": False, "state": {"terminated": state}}
-    return {"phase": "Succeeded", "containerStatuses": [report]}
+    over = {"ready": False, "state": {"terminated": state}}
+    return {"phase": "Succeeded", "containerStatuses": [_about(name) | over for name in containers]}
 
 
 def _now() -> str:

@@ -330,6 +330,66 @@ def test_a_cause_that_the_wrapper_found_itself_counts_before_what_the_node_knows
     assert said(failing(run(), report, 1, "OOMKilled").status)["reason"] == "ScriptFailed"
 
 
+STORED = json.dumps(REPORT)
+DONE = json.dumps({"version": 1, "outcome": "succeeded", "reason": "", "message": "", "digests": REPORT["digests"]})
+
+
+def split(training: Json, recorder: Json | None, how: str = "Failed", **status: Any) -> Json:
+    """The run's status after its two containers ended each in its own way; a recorder of None has not ended."""
+    it = run(outputs={"model": {"type": "customModel"}})
+    states = {
+        "training": {"terminated": training},
+        "recorder": {"terminated": recorder} if recorder else {"running": {}},
+    }
+    found = [{"name": name, "state": state} for name, state in states.items()]
+    done = [job(it, **completed(how)), pod_of(it, containerStatuses=found, **status)]
+    made = planned(it, workspace(), experiment(), *done).status
+    return made if made is not None else {}
+
+
+def ending(words: str | Json, code: int = 0, reason: str = "Completed") -> Json:
+    return {"exitCode": code, "reason": reason, "message": words if isinstance(words, str) else json.dumps(words)}
+
+
+def test_what_is_stored_is_the_recorders_to_say() -> None:
+    status = split(ending(DONE), ending(STORED), "Complete")
+    assert (status["phase"], status["metrics"], status["tracking"]["runId"]) == ("Succeeded", {"auc": 0.9}, "a")
+    missing = {**REPORT, "outcome": "failed", "reason": "OutputMissing", "message": "outputs.model was declared"}
+    status = split(ending(DONE), ending(missing, 1, "Error"))
+    assert (said(status)["reason"], status["metrics"]) == ("OutputMissing", {"auc": 0.9})
+
+
+def test_a_run_is_not_over_before_both_containers_have_ended() -> None:
+    for how in ("Complete", "Failed"):
+        assert split(ending(DONE), None, how) == {}
+
+
+def test_a_recorder_that_was_killed_takes_the_results_and_not_the_truth_about_the_script() -> None:
+    killed = ending({**PROVISIONAL, "reason": "ResultsNotStored", "metrics": {}, "digests": {}}, 137, "OOMKilled")
+    status = split(ending(DONE), killed)
+    assert said(status)["reason"] == "ResultsNotStored"
+    for words in ("the script succeeded", "OOMKilled", "exit code 137", "-c recorder", ANOTHER_NAME):
+        assert words in said(status)["message"]
+    assert status["digests"]["code"] == DIGEST and status["tracking"]["runId"] == "a"
+    status = split(ending({"reason": "ScriptFailed", "message": "KeyError: 'x'"}, 1), killed)
+    assert said(status)["reason"] == "ScriptFailed" and "KeyError: 'x'" in said(status)["message"]
+
+
+def test_a_script_whose_whole_container_was_killed_for_memory_is_told_so_with_what_was_stored() -> None:
+    heard = {**PROVISIONAL, "message": "the container 'training' was killed"}
+    status = split(ending(PROVISIONAL, 137, "OOMKilled"), ending(heard, 1, "Error"))
+    assert said(status)["reason"] == "OutOfMemory"
+    assert status["metrics"] == {"auc": 0.9} and status["outputs"]["model"]["digest"] == DIGEST
+    status = split(ending(PROVISIONAL, 137, "Error"), ending(heard, 1, "Error"))
+    assert said(status)["reason"] == "Interrupted" and "while the script ran" in said(status)["message"]
+
+
+def test_a_pod_that_the_platform_ended_with_both_containers_is_told_so() -> None:
+    killed = ending(PROVISIONAL, 137, "Error")
+    status = split(killed, killed, phase="Failed", reason="Evicted", message="The node was low on memory")
+    assert said(status)["reason"] == "PodLost" and "low on memory" in said(status)["message"]
+
+
 def test_a_run_that_no_pod_can_carry_is_stalled_with_its_size_and_what_to_do() -> None:
     variables = {f"V{number}": "x" * 8192 for number in range(64)}
     plan = planned(run(environmentVariables=variables), workspace(), experiment())

@@ -116,9 +116,10 @@ def test_a_pod_killed_while_its_script_runs_has_left_where_to_find_it(server: Fa
     wait_until((tmp_path / "work/code/started").exists, "the script's start")
     it.kill()
     (tmp_path / "work/code/go").touch()
-    message = it.message
+    message = it.training_message
     assert (message["outcome"], message["reason"], message["provisional"]) == ("failed", "Interrupted", True)
-    assert message["tracking"] == {"runId": "r1", "experimentId": "1"}
+    assert message["tracking"] == it.message["tracking"] == {"runId": "r1", "experimentId": "1"}
+    assert (it.message["reason"], it.message["provisional"]) == ("ResultsNotStored", True)
     assert message["digests"].keys() == {"parameters", "code", "environment", "data"}
     for words in ("while the script ran", "memory", "kubectl logs -n team-a job/churn-1-1", "under another name"):
         assert words in message["message"]

@@ -1,5 +1,5 @@
-"""The command line: `run` a training run, `fetch` what it needs from elsewhere, `install` the tools for another image,
-make an `environment`."""
+"""The command line: `run` a training run and `record` it, `fetch` what it needs from elsewhere, `install` the tools for
+another image, make an `environment`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from smalt_trainer import __version__
-from smalt_trainer.credentials import answer_git
-from smalt_trainer.fetching import run_fetch
-from smalt_trainer.install import install_tools
 from smalt_trainer.places import Places
-from smalt_trainer.scoring_environment import make_environment
-from smalt_trainer.training import run_training
 
 
-def _places(variables: dict[str, str]) -> Places:
+def _places(variables: dict[str, str], command: str) -> Places:
     """The pod's places; a run outside a pod names a folder of its own for all of them."""
     root = variables.get("SMALT_ROOT")
     if not root:
         return Places()
     groups = Path(variables.get("SMALT_CONTROL_GROUPS", "/sys/fs/cgroup"))
-    return Places(Path(root), Path(root) / "termination-log", groups)
+    words = "recorder-termination-log" if command == "record" else "termination-log"
+    return Places(Path(root), Path(root) / words, groups)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -34,6 +30,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run the training run described by a contract")
     run.add_argument("--contract", type=Path, help="the run's JSON; default /smalt/run/run.json")
+    record = commands.add_parser("record", help="store what the training run beside it logs, prints and leaves")
+    record.add_argument("--contract", type=Path, help="the run's JSON; default /smalt/run/run.json")
     fetch = commands.add_parser("fetch", help="bring what a contract names from elsewhere, before its run")
     fetch.add_argument("--contract", type=Path, help="the run's JSON; default /smalt/run/run.json")
     helper = commands.add_parser("git-credential", help="git's credential helper, over the files of a mounted Secret")
@@ -46,16 +44,31 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     environment.add_argument("--into", type=Path, required=True)
     environment.add_argument("--code", type=Path, help="the folder that holds environment.condaFile")
     options = parser.parse_args(arguments)
-    places = _places(dict(os.environ))
+    places = _places(dict(os.environ), options.command)
+    # Imported when wanted: each container needs its own part, and a run begins the sooner.
     if options.command == "run":
+        from smalt_trainer.training import run_training
+
         return run_training(places, options.contract)
+    if options.command == "record":
+        from smalt_trainer.recorder import run_recorder
+
+        return run_recorder(places, options.contract)
     if options.command == "fetch":
+        from smalt_trainer.fetching import run_fetch
+
         return run_fetch(places, options.contract)
     if options.command == "git-credential":
+        from smalt_trainer.credentials import answer_git
+
         return answer_git(options.folder, options.operation)
     if options.command == "install":
+        from smalt_trainer.install import install_tools
+
         install_tools(options.into)
         return 0
+    from smalt_trainer.scoring_environment import make_environment
+
     return make_environment(options.source, options.into, options.code, places.termination)
 
 

@@ -8,7 +8,9 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Iterable, Optional
+
+from smalt_trainer.links import is_below
 
 _CHUNK = 1 << 20
 
@@ -41,13 +43,17 @@ def entry(path: Path, name: str) -> Entry:
     return Entry(name, path.stat().st_size, file_sha256(path))
 
 
-def files_below(folder: Path) -> list[tuple[str, Path]]:
+def files_below(
+    folder: Path, root: Optional[Path] = None, problems: Optional[list[OSError]] = None
+) -> list[tuple[str, Path]]:
     """Every file below a folder by relative path, sorted; `..data` and its like, the kubelet's own, are left out.
 
     Links are followed, to files and to folders: what lies behind them is part of the content. OSError, with the path,
-    for what cannot be read and for a link to a folder that it lies in itself.
+    for what cannot be read, for a link to a folder that it lies in itself, and for one that leads out of `root`; where
+    there is a list for problems, they go there and the rest is found.
     """
     found: list[tuple[str, Path]] = []
+    check_inside(folder, root)
     waiting: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(folder, (_identity(folder),))]
     while waiting:
         parent, above = waiting.pop()
@@ -56,14 +62,32 @@ def files_below(folder: Path) -> list[tuple[str, Path]]:
                 path = parent / each.name
                 if each.name.startswith(".."):
                     continue
-                if each.is_dir():
-                    here = _identity(path)
-                    if here in above:
-                        raise OSError(errno.ELOOP, "this link leads to a folder that it lies in, remove it", str(path))
-                    waiting.append((path, (*above, here)))
-                elif each.is_file():
-                    found.append((path.relative_to(folder).as_posix(), path))
+                try:
+                    if each.is_symlink():
+                        check_inside(path, root)
+                    if each.is_dir():
+                        waiting.append((path, (*above, _apart(path, above))))
+                    elif each.is_file():
+                        found.append((path.relative_to(folder).as_posix(), path))
+                except OSError as problem:
+                    if problems is None:
+                        raise
+                    problems.append(problem)
     return sorted(found)
+
+
+def _apart(folder: Path, above: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+    """The folder's identity, which must be none of those that it lies in."""
+    here = _identity(folder)
+    if here in above:
+        raise OSError(errno.ELOOP, "this link leads to a folder that it lies in, remove it", str(folder))
+    return here
+
+
+def check_inside(path: Path, root: Optional[Path]) -> None:
+    """OSError for what lies elsewhere."""
+    if root is not None and not is_below(path, root.resolve()):
+        raise OSError(errno.EACCES, "it is a link that leads out of the run's folders", str(path))
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -72,10 +96,11 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def manifest(path: Path) -> list[Entry]:
-    """The manifest of a file (one entry, its own name) or of a folder (every file below it)."""
+def manifest(path: Path, root: Optional[Path] = None) -> list[Entry]:
+    """The manifest of a file (one entry, its own name) or of a folder (every file below it); OSError as above."""
+    check_inside(path, root)
     if path.is_dir():
-        return [entry(file, name) for name, file in files_below(path)]
+        return [entry(file, name) for name, file in files_below(path, root)]
     return [entry(path, path.name)]
 
 

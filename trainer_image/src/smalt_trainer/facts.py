@@ -42,4 +42,4 @@ def code_tags(contract: Contract, code: Mapping[str, str]) -> Dict[str, str]:
     """Where the code came from, as MLflow's page shows it."""
     if contract.code_git is None:
         return {}
-    return {"mlflow.source.git.repoURL": contract.code_git.url, "mlflow.source.git.commit": code["commit"]}
+    return {"mlflow.source.git.repoURL": contract.code_git.url, "mlflow.source.git.commit": code.get("commit", "")}

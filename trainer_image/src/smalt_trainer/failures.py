@@ -36,3 +36,10 @@ class RunFailed(Exception):
         self.reason = reason
         self.message = message
         self.exit_code = exit_code
+
+
+def failure_of(error: Exception, hint: str) -> RunFailed:
+    """The failure itself, or a defect of ours as one; `hint` says where more of it stands."""
+    if isinstance(error, RunFailed):
+        return error
+    return RunFailed("InternalError", f"{type(error).__name__}: {error}; {hint}")

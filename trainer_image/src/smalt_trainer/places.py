@@ -70,14 +70,44 @@ class Places:
         return self.code / "outputs"
 
     @property
+    def exchange(self) -> Path:
+        """What the two containers of the pod tell each other."""
+        return self.root / "exchange"
+
+    @property
+    def training_lock(self) -> Path:
+        """Held for as long as the wrapper lives."""
+        return self.exchange / "training.lock"
+
+    @property
+    def recorder_lock(self) -> Path:
+        """Held for as long as the recorder lives."""
+        return self.exchange / "recorder.lock"
+
+    @property
+    def facts(self) -> Path:
+        """What the wrapper has found out so far."""
+        return self.exchange / "facts.json"
+
+    @property
+    def admission(self) -> Path:
+        """Where the script is to log, or why it may not start; the recorder's answer."""
+        return self.exchange / "admission.json"
+
+    @property
+    def outcome(self) -> Path:
+        """How preparation and script ended, in the wrapper's words."""
+        return self.exchange / "outcome.json"
+
+    @property
     def logs(self) -> Path:
         """Copies of what the script printed."""
-        return self.work / "logs"
+        return self.exchange / "logs"
 
     @property
     def spool(self) -> Path:
         """Metrics, one JSON line each, in the order they were logged."""
-        return self.work / "metrics.jsonl"
+        return self.exchange / "metrics.jsonl"
 
     @property
     def shims(self) -> Path:

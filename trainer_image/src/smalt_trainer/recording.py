@@ -49,11 +49,6 @@ class Recording:
             tracking.log_batch(run, params=dict(parameters[start : start + _PARAMETERS_AT_ONCE]))
         return cls(tracking, experiment, run)
 
-    @property
-    def script_variables(self) -> dict[str, str]:
-        """What makes plain mlflow in the script log into this very run."""
-        return {"MLFLOW_RUN_ID": self.run, "MLFLOW_EXPERIMENT_ID": self.experiment}
-
     def output_uri(self, name: str) -> str:
         """The address under which an output is found later."""
         return f"mlflow-artifacts:/{self.experiment}/{self.run}/artifacts/outputs/{name}"
@@ -63,15 +58,19 @@ class Recording:
         if tags:
             self.tracking.log_batch(self.run, tags=dict(tags))
 
-    def store_folder(self, folder: Path, below: str) -> None:
-        """Store every file of a folder; which of them cannot be is in `lost`."""
+    def store_folder(self, folder: Path, below: str, root: Path) -> None:
+        """Store every file of a folder; which of them cannot be, as what lies outside of `root`, is in `lost`."""
         if not folder.exists():
             return
+        problems: list[OSError] = []
         try:
-            files = files_below(folder)
+            files = files_below(folder, root, problems)
         except OSError as error:
-            self.lost[below] = f"{below}: {unreadable_text(error, folder)}"
-            return
+            files = []
+            problems.append(error)
+        for problem in problems:
+            words = unreadable_text(problem, folder, below)
+            self.lost[words] = words
         for name, path in files:
             self._store(f"{below}/{name}", path)
 
@@ -89,7 +88,7 @@ class Recording:
     def finish(self, outcome: Outcome) -> None:
         """Store the summary and end the MLflow run."""
         self.tracking.upload(self.experiment, self.run, "summary.json", encode(outcome.as_json()))
-        status = "FINISHED" if outcome.succeeded else "FAILED"
+        status = "FINISHED" if outcome.succeeded else "KILLED" if outcome.reason == "Terminated" else "FAILED"
         body = {"run_id": self.run, "status": status, "end_time": int(time.time() * 1000)}
         self.tracking.call("POST", "runs/update", body)
 

@@ -49,7 +49,15 @@ def script_variables(
     variables.update({f"SMALT_PARAMETERS_{name}": parameter_text(value) for name, value in contract.parameters.items()})
     variables["SMALT_METRICS_SPOOL"] = str(places.spool)
     variables.update(mlflow)
+    _reach_loopback(variables)
     return variables
+
+
+def _reach_loopback(variables: dict[str, str]) -> None:
+    """Where an image goes out by a proxy, mlflow would ask that proxy for the pod's own loopback."""
+    if any(name.lower() in ("http_proxy", "all_proxy") and variables[name] for name in variables):
+        direct = variables.get("no_proxy") or variables.get("NO_PROXY") or ""
+        variables["no_proxy"] = variables["NO_PROXY"] = ",".join(filter(None, [direct, "127.0.0.1"]))
 
 
 def _shim(folder: Path) -> Path:

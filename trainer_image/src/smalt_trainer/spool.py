@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from smalt_trainer.exchange import open_plain
 from smalt_trainer.run import name_problem
 
 
@@ -78,10 +79,11 @@ class Spool:
 
     def read(self, limit: int) -> list[Point]:
         """The next points, at most so many; a line still being written stays for later."""
-        if not self.path.exists():
+        opened = open_plain(self.path)
+        if opened is None:
             return []
         points: list[Point] = []
-        with self.path.open("rb") as stream:
+        with opened as stream:
             stream.seek(self.offset, os.SEEK_SET)
             while len(points) < limit:
                 line = stream.readline()

@@ -14,6 +14,7 @@ from smalt_trainer.failures import ANOTHER_NAME, RunFailed
 from smalt_trainer.tracking import Unreachable
 
 # Kubernetes gives a pod 30 seconds by default, of which the script gets its share first.
+GRACE_TO_WAIT = 11.0
 GRACE_TO_STORE = 18.0
 # What has to be said at last, after everything else: the summary and the end of the run.
 GRACE_TO_CLOSE = 23.0

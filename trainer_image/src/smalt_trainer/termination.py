@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Mapping, Optional
 
+from smalt_trainer.failures import REASONS, RunFailed
+
 LIMIT = 4096
 MESSAGE_LIMIT = 1000
 METRICS_LIMIT = 32
@@ -27,6 +29,11 @@ class Outcome:
     tracking: dict[str, str] = field(default_factory=dict)
     # Which code was fetched: the commit, say.
     code: dict[str, str] = field(default_factory=dict)
+
+    def fail(self, failure: RunFailed) -> None:
+        """Take over why it failed, and the exit code when there is one."""
+        self.reason, self.message = failure.reason, failure.message
+        self.exit_code = failure.exit_code if failure.exit_code is not None else self.exit_code
 
     @property
     def succeeded(self) -> bool:
@@ -48,6 +55,37 @@ class Outcome:
             "tracking": self.tracking,
             "code": self.code,
         }
+
+
+def outcome_of(words: Mapping[str, Any]) -> Outcome:
+    """What the wrapper left, as far as it has the form; anybody in the pod can write it."""
+    reason, code = words.get("reason"), words.get("exitCode")
+    if reason != "" and reason not in REASONS:
+        reason = "InternalError"
+    is_code = isinstance(code, int) and not isinstance(code, bool) and 0 <= code <= 255
+    return Outcome(
+        reason=reason,
+        message=str(
+            words.get("message") or ("the container 'training' left no words that can be read" if reason else "")
+        ),
+        exit_code=code if is_code else None,
+        digests=known_digests(words.get("digests")),
+    )
+
+
+def known_digests(found: Any) -> dict[str, Any]:
+    """The digests among it: texts by name, and of the data a text for each input."""
+    made: dict[str, Any] = dict(known_texts(found))
+    if isinstance(found, dict) and isinstance(found.get("data"), dict):
+        made["data"] = known_texts(found["data"])
+    return made
+
+
+def known_texts(found: Any) -> dict[str, str]:
+    """The texts among it, by name."""
+    if not isinstance(found, dict):
+        return {}
+    return {str(name): value for name, value in found.items() if isinstance(value, str)}
 
 
 def encode(value: Mapping[str, Any]) -> bytes:

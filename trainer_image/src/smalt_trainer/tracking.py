@@ -77,15 +77,15 @@ class Tracking:
             password_file,
         )
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"User-Agent": "smalt-trainer"}
-        if self._username:
-            password = self._password
-            if self._password_file and self._password_file.is_file():
-                password = self._password_file.read_text(encoding="utf-8").strip() or password
-            token = base64.b64encode(f"{self._username}:{password}".encode()).decode("ascii")
-            headers["Authorization"] = f"Basic {token}"
-        return headers
+    def credentials(self) -> dict[str, str]:
+        """The header that lets a request in, with the password as it is now."""
+        if not self._username:
+            return {}
+        password = self._password
+        if self._password_file and self._password_file.is_file():
+            password = self._password_file.read_text(encoding="utf-8").strip() or password
+        token = base64.b64encode(f"{self._username}:{password}".encode()).decode("ascii")
+        return {"Authorization": f"Basic {token}"}
 
     def call(self, method: str, path: str, body: Optional[Mapping[str, Any]] = None, **query: str) -> dict[str, Any]:
         """One call of the API below /api/2.0/mlflow/."""
@@ -130,8 +130,9 @@ class Tracking:
 
     def _send(self, method: str, url: str, data: Any, headers: Mapping[str, str], timeout: float) -> bytes:
         try:
+            headers = {**self.credentials(), "User-Agent": "smalt-trainer", **headers}
             # The address is the operator's, never the user's.
-            request = urllib.request.Request(url, data, {**self._headers(), **headers}, method=method)  # noqa: S310
+            request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310
             with self._opener.open(request, timeout=timeout) as response:
                 content: bytes = response.read()
                 return content

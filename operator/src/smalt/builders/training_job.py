@@ -28,7 +28,6 @@ from smalt.builders.pods import (
     pod_spec,
     scratch,
     secret_file,
-    secret_variable,
     variable,
 )
 from smalt.builders.tracking import child_name, service_account_name, tracking_uri
@@ -36,8 +35,12 @@ from smalt.builders.tracking import child_name, service_account_name, tracking_u
 ANNOTATION = "smalt.dev/run"
 # Where the results lie: the run itself names only its experiment, which may be gone by the time the Job ends.
 WORKSPACE_ANNOTATION = "smalt.dev/workspace"
+# The user's image with the wrapper, which prepares and runs the script; and beside it what talks to the tracking server.
 CONTAINER = "training"
+RECORDER = "recorder"
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 WORK = "/smalt/work"
+EXCHANGE = "/smalt/exchange"
 TRUST = "/smalt/trust"
 _PASSWORD = "runs-password"  # noqa: S105 — the key in the workspace's Secret
 # For pulling images and preparing the environment, on top of the two limits that users set.
@@ -76,7 +79,7 @@ def training_job(attempt: Attempt) -> Json:
     template: Json = {
         "metadata": {
             "labels": labels_of(attempt.run, "training"),
-            "annotations": {ANNOTATION: contract_text(contract(attempt))},
+            "annotations": {ANNOTATION: contract_text(contract(attempt)), DEFAULT_CONTAINER: CONTAINER},
         },
         "spec": _pod(attempt),
     }
@@ -194,12 +197,12 @@ def environment_variables(workspace: WorkspaceSpec) -> list[Json]:
 
 
 def _pod(attempt: Attempt) -> Json:
-    workspace = attempt.workspace
     inputs = _input_volumes(attempt.spec)
     volumes = [
         annotation_file("run", ANNOTATION, "run.json"),
-        secret_file("tracking", child_name(workspace.name), _PASSWORD),
+        secret_file("tracking", child_name(attempt.workspace.name), _PASSWORD),
         scratch("tools", "256Mi"),
+        scratch("exchange", "4Gi"),
         scratch("work", "10Gi"),
         scratch("environment", "10Gi"),
         scratch("home", "1Gi"),
@@ -209,8 +212,8 @@ def _pod(attempt: Attempt) -> Json:
     ]
     mounts = [
         mount("run", "/smalt/run", read_only=True),
-        mount("tracking", "/smalt/tracking", read_only=True),
         mount("tools", "/smalt/tools", read_only=True),
+        mount("exchange", EXCHANGE),
         mount("work", WORK),
         mount("environment", "/smalt/environment"),
         mount("home", "/smalt/home"),
@@ -253,10 +256,6 @@ def _pod(attempt: Attempt) -> Json:
             *USER_NAME,
             variable("HOME", "/smalt/home"),
             variable("TMPDIR", "/tmp"),  # noqa: S108
-            variable("MLFLOW_TRACKING_URI", tracking_uri(workspace)),
-            variable("MLFLOW_TRACKING_USERNAME", "runs"),
-            # For plain mlflow in the script; the wrapper reads the file, which follows a Secret that is made anew.
-            secret_variable("MLFLOW_TRACKING_PASSWORD", child_name(workspace.name), _PASSWORD),
             *environment_variables(attempt.workspace_spec),
         ],
         workingDir=WORK,
@@ -264,11 +263,33 @@ def _pod(attempt: Attempt) -> Json:
         terminationMessagePolicy="File",
     )
     return pod_spec(
-        service_account_name(workspace.name),
+        service_account_name(attempt.workspace.name),
         volumes,
         initContainers=[tools, *([fetch] if fetch else [])],
-        containers=[training],
+        containers=[training, _recorder(attempt)],
         restartPolicy="Never",
         terminationGracePeriodSeconds=60,
         **placement(attempt.instance),
+    )
+
+
+def _recorder(attempt: Attempt) -> Json:
+    """It alone has the password of the tracking server, and of what the script leaves it reads what it is shown."""
+    return container(
+        RECORDER,
+        attempt.trainer_image,
+        attempt.pull_policy,
+        [
+            mount("run", "/smalt/run", read_only=True),
+            mount("tracking", "/smalt/tracking", read_only=True),
+            mount("exchange", EXCHANGE),
+            mount("work", WORK, read_only=True),
+        ],
+        args=["record"],
+        env=[
+            variable("MLFLOW_TRACKING_URI", tracking_uri(attempt.workspace)),
+            variable("MLFLOW_TRACKING_USERNAME", "runs"),
+        ],
+        resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        terminationMessagePolicy="File",
     )

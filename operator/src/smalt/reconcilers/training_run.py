@@ -27,6 +27,7 @@ from smalt.builders.training_job import (
 )
 from smalt.errors import InvalidCommand, TooLarge
 from smalt.reconcilers import diagnosis
+from smalt.reconcilers.last_words import LastWords
 from smalt.reconcilers.plan import NOTHING, Child, Plan
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
 from smalt.reconcilers.run_results import facts, fetched_code, non_finite
@@ -312,20 +313,14 @@ def newest(pods: list[Json]) -> Json:
 # --- after it ---------------------------------------------------------------------------------------------------------
 
 
-def last_words(job: Json, world: World) -> tuple[Json | None, Json | None]:
-    """The attempt's pod and how its container ended, or the one that failed before it; as far as they are known."""
+def last_words(job: Json, world: World) -> tuple[Json | None, LastWords]:
+    """The attempt's pod and how its containers ended, as far as they are known."""
     pods = world.owned(POD, job["metadata"]["uid"])
     for pod in sorted(pods, key=lambda each: each["metadata"]["name"]):
-        state = diagnosis.terminated(pod, CONTAINER) or fetch_failure(pod)
-        if state:
-            return pod, state
-    return (newest(pods) if pods else None), None
-
-
-def fetch_failure(pod: Json) -> Json | None:
-    """How the container before the script's ended, if not well; its last words have the same form."""
-    state = diagnosis.terminated(pod, fetching.CONTAINER)
-    return state if state and state.get("exitCode") else None
+        words = LastWords.of(pod)
+        if words.are_there:
+            return pod, words
+    return (newest(pods) if pods else None), LastWords()
 
 
 def has_lost_its_pod(job: Json, pod: Json | None) -> bool:
@@ -350,10 +345,10 @@ def ended_at(job: Json) -> datetime | None:
 
 def succeeded(resource: Json, spec: TrainingRunSpec, job: Json, world: World, live: Live, now: datetime) -> Plan:
     """Registers what is to be registered, and writes the run down as done."""
-    pod, state = last_words(job, world)
-    if state is None and is_still_hoped_for(job, now):
+    pod, words = last_words(job, world)
+    if not words.are_complete and is_still_hoped_for(job, now):
         return Plan(requeue_after=1.0)
-    report = diagnosis.report(state or {})
+    report = words.recorder
     told = _told(resource, job, now) | facts(report, pod, spec)
     if not report:
         message = (
@@ -403,8 +398,8 @@ def _workspace_of(resource: Json, spec: TrainingRunSpec, world: World) -> Json |
 
 def failed(resource: Json, spec: TrainingRunSpec, job: Json, world: World, now: datetime, settings: Settings) -> Plan:
     """Another attempt as long as there are retries; else the cause in words."""
-    pod, state = last_words(job, world)
-    if state is None and is_still_hoped_for(job, now) and not has_lost_its_pod(job, pod):
+    pod, words = last_words(job, world)
+    if not words.are_complete and is_still_hoped_for(job, now) and not has_lost_its_pod(job, pod):
         return Plan(requeue_after=1.0)
     number = attempt_of(job, resource)
     retries = (spec.limits.retries if spec.limits else None) or 0
@@ -412,12 +407,11 @@ def failed(resource: Json, spec: TrainingRunSpec, job: Json, world: World, now: 
         # What this attempt fetched is what the next one runs, though the branch may have moved on.
         fetched = fetched_code(pod) if pod else None
         return begin(resource, spec, world, {}, now, settings, attempt=number + 1, fetched=fetched)
-    report = diagnosis.report(state or {})
-    finding = _cause(job, pod, state, report, memory_limit(spec, known_workspace(resource, spec, world)))
+    finding = _cause(job, pod, words, memory_limit(spec, known_workspace(resource, spec, world)))
     message = (
         finding.message if ANOTHER_NAME in finding.message else f"{finding.message}; apply the change {ANOTHER_NAME}"
     )
-    told = _told(resource, job, now) | facts(report, pod, spec)
+    told = _told(resource, job, now) | facts(words.facts, pod, spec)
     return Plan(
         status=_status(resource, conditions.stalled(finding.reason, message), now, "Failed", **told), is_final=True
     )
@@ -431,21 +425,19 @@ def memory_limit(spec: TrainingRunSpec, workspace: WorkspaceSpec | None) -> str:
     return f"limits.memory{f', {amount},' if amount else ''} of instance type '{name}'"
 
 
-def _cause(job: Json, pod: Json | None, state: Json | None, report: Json, limit: str) -> diagnosis.Finding:
-    """The wrapper's last words; what it wrote before it knew the end (provisional) counts after what the node knows."""
+def _cause(job: Json, pod: Json | None, words: LastWords, limit: str) -> diagnosis.Finding:
+    """The recorder's last words, then the wrapper's; what was written before the end was known (provisional) counts
+    after what the node knows."""
     name = job["metadata"]["name"]
-    told = None
-    if report.get("reason") and report.get("message"):
-        told = diagnosis.Finding(str(report["reason"])[:63], str(report["message"]))
-    if told and not report.get("provisional"):
+    if told := words.cause:
         return told
-    if state and state.get("reason") == "OOMKilled" and pod is not None and fetch_failure(pod):
+    if words.fetch_state.get("reason") == "OOMKilled":
         return diagnosis.Finding(
             "CodeUnavailable",
             f"container '{fetching.CONTAINER}' of Job '{name}' was killed because it needed more than {fetching.MEMORY} of "
             "memory: name a smaller repository in code.git, without data in it",
         )
-    if state and state.get("reason") == "OOMKilled":
+    if words.training_state.get("reason") == "OOMKilled":
         return diagnosis.Finding(
             "OutOfMemory",
             f"the pod of Job '{name}' was killed because it needed more memory than {limit}: name a larger one in "
@@ -458,13 +450,15 @@ def _cause(job: Json, pod: Json | None, state: Json | None, report: Json, limit:
             return diagnosis.Finding(
                 "TimedOut", f"Job '{name}' took longer than limits.timeout and limits.finalizing together"
             )
-    if told:
+    if words.has_succeeded:
+        return words.not_stored(name)
+    if told := words.provisional_cause:
         return told
     first = _init_failure(pod) if pod is not None else None
-    code = (state or first or {}).get("exitCode")
-    words = f"exit code {code}" if code is not None else "its pod is gone"
+    code = (words.training_state or first or {}).get("exitCode")
+    said = f"exit code {code}" if code is not None else "its pod is gone"
     return diagnosis.Finding(
-        "InternalError", f"Job '{name}' failed without a word ({words}): see `kubectl logs job/{name} --all-containers`"
+        "InternalError", f"Job '{name}' failed without a word ({said}): see `kubectl logs job/{name} --all-containers`"
     )
 
 

@@ -1,0 +1,214 @@
+"""The recorder beside the wrapper: whatever happens to either of them, what is there is stored and told."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.fake_tracking import FakeTracking
+from support.run_pod import RunPod, mlflow_variables, wait_until
+
+LOGS_AND_WAITS = """
+import os, pathlib, time
+from smalt_trainer import run
+run.log("auc", 0.5)
+print("said", flush=True)
+pathlib.Path(os.environ["SMALT_OUTPUTS_model"], "part").write_text("half")
+pathlib.Path("pid").write_text(str(os.getpid()))
+pathlib.Path("started").touch()
+while not os.path.exists("go"): time.sleep(0.02)
+"""
+MODEL = {"model": {"type": "customModel"}}
+
+
+@pytest.fixture
+def server() -> Iterator[FakeTracking]:
+    with FakeTracking() as started:
+        yield started
+
+
+@pytest.fixture
+def it(server: FakeTracking, tmp_path: Path) -> Iterator[RunPod]:
+    made = pod(server, tmp_path, LOGS_AND_WAITS, outputs=MODEL)
+    yield made
+    made.kill()
+
+
+def pod(server: FakeTracking, folder: Path, script: str, **changes: Any) -> RunPod:
+    return RunPod(folder, mlflow_variables(server.url, "runs", "secret"), script, **changes)
+
+
+def has_started(it: RunPod) -> bool:
+    return (it.folder / "work/code/started").exists()
+
+
+def test_a_container_killed_as_a_whole_leaves_what_it_had_and_the_run_failed(server: FakeTracking, it: RunPod) -> None:
+    """As the kernel does for memory: no process of the container is left to say anything."""
+    it.start()
+    wait_until(lambda: has_started(it), "the script's start")
+    assert it.training is not None
+    it.training.kill()
+    os.kill(int((it.folder / "work/code/pid").read_text()), signal.SIGKILL)
+    message = it.finish()
+    assert (message["outcome"], message["reason"], message["provisional"]) == ("failed", "Interrupted", True)
+    assert "'training' was killed while the script ran" in message["message"]
+    assert message["metrics"] == {"auc": 0.5} and message["outputs"]["model"]["bytes"] == 4
+    assert message["digests"].keys() == {"parameters", "code", "environment", "data"}
+    assert server.artifacts["logs/stdout.txt"] == b"said\n"
+    assert server.artifacts.keys() >= {"outputs/model/part", "code/train.py", "summary.json"}
+    assert server.runs["r1"]["status"] == "FAILED"
+
+
+def test_a_recorder_that_is_killed_leaves_the_script_to_its_end_and_its_words(it: RunPod) -> None:
+    it.start()
+    wait_until(lambda: has_started(it), "the script's start")
+    assert it.recorder is not None and it.training is not None
+    it.recorder.kill()
+    (it.folder / "work/code/go").touch()
+    assert it.training.wait(30) == 0
+    assert it.training_message["outcome"] == "succeeded"
+    assert it.training_message["tracking"] == {"runId": "r1", "experimentId": "1"}
+    assert (it.message["reason"], it.message["provisional"]) == ("ResultsNotStored", True)
+    for words in ("'recorder' was killed while the script ran", "-c recorder", "under another name"):
+        assert words in it.message["message"]
+
+
+def test_a_recorder_that_ends_before_the_script_may_start_is_not_waited_for(server: FakeTracking, it: RunPod) -> None:
+    server.answers["get-by-name"] = (503, {}, b"starting")
+    it.start_recorder()
+    lock = it.folder / "exchange/recorder.lock"
+    wait_until(lock.exists, "the recorder's coming")
+    it.start_training()
+    assert it.recorder is not None and it.training is not None
+    it.recorder.kill()
+    assert it.training.wait(30) == 1
+    assert "'recorder' ended before the script could start" in it.training_message["message"]
+    assert not has_started(it)
+
+
+@pytest.mark.parametrize("first", ["training", "recorder"])
+def test_it_does_not_matter_which_container_is_there_first(server: FakeTracking, it: RunPod, first: str) -> None:
+    it.folder.joinpath("work/code").mkdir(parents=True)
+    it.folder.joinpath("work/code/go").touch()
+    if first == "training":
+        it.start_training()
+        wait_until(lambda: (it.folder / "exchange/facts.json").exists(), "the wrapper's preparation")
+        assert not has_started(it)
+        it.start_recorder()
+    else:
+        it.start_recorder()
+        wait_until(lambda: "r1" in server.runs, "the run in the tracking server")
+        it.start_training()
+    assert it.finish()["outcome"] == "succeeded"
+    assert server.runs["r1"]["status"] == "FINISHED"
+
+
+def test_a_pod_whose_script_never_starts_is_waited_for_until_it_has_to_end(server: FakeTracking, it: RunPod) -> None:
+    """As when the user's image cannot be pulled."""
+    it.start_recorder()
+    wait_until(lambda: "r1" in server.runs, "the run in the tracking server")
+    assert it.recorder is not None and it.recorder.poll() is None
+    it.terminate()
+    assert it.recorder.wait(20) == 1
+    assert it.message["reason"] == "Terminated" and "before the script started" in it.message["message"]
+    assert server.runs["r1"]["status"] == "KILLED"
+
+
+def test_a_preparation_that_failed_is_recorded_with_the_code_it_was_for(server: FakeTracking, tmp_path: Path) -> None:
+    environment = {"conda": "dependencies:\n- python=3.6\n"}
+    message = pod(server, tmp_path, "print(1)", environment=environment).run()
+    assert message["reason"] == "PythonMismatch" and "provisional" not in message
+    assert server.runs["r1"]["status"] == "FAILED"
+    assert server.artifacts.keys() >= {"code/train.py", "summary.json"}
+
+
+def test_the_script_is_told_of_no_password_and_no_server_but_its_own_pod(server: FakeTracking, tmp_path: Path) -> None:
+    server.password = "secret"
+    script = (
+        "import json, os, urllib.request\n"
+        "assert 'secret' not in json.dumps(dict(os.environ))\n"
+        "uri, run = os.environ['MLFLOW_TRACKING_URI'], os.environ['MLFLOW_RUN_ID']\n"
+        "assert uri.startswith('http://127.0.0.1:'), uri\n"
+        "body = {'run_id': run, 'tags': [{'key': 'seen', 'value': 'yes'}]}\n"
+        "urllib.request.urlopen(uri + '/api/2.0/mlflow/runs/log-batch', json.dumps(body).encode())\n"
+    )
+    it = pod(server, tmp_path, script)
+    assert it.run()["outcome"] == "succeeded", it.err
+    assert server.runs["r1"]["tags"]["seen"] == "yes"
+
+
+def test_an_output_that_links_to_what_only_the_script_could_see_is_stored_and_nothing_of_the_recorders(
+    server: FakeTracking, tmp_path: Path
+) -> None:
+    (tmp_path / "tracking").mkdir()
+    (tmp_path / "tracking/runs-password").write_text("secret")
+    home = tmp_path / "home"
+    script = (
+        "import os, pathlib\n"
+        "model = pathlib.Path(os.environ['SMALT_OUTPUTS_model'])\n"
+        "home = pathlib.Path(os.environ['HOME'])\n"
+        "(home / 'deep').mkdir(); (home / 'deep/w.bin').write_text('weights'); (home / 'one').write_text('1')\n"
+        "(model / 'folder').symlink_to(home / 'deep'); (model / 'one').symlink_to(home / 'one')\n"
+        "(model / 'kept').write_text('2'); (model / 'near').symlink_to('kept')\n"
+    )
+    it = pod(server, tmp_path / "pod", script, outputs=MODEL)
+    it.variables["HOME"] = str(home)
+    home.mkdir()
+    message = it.run()
+    assert message["outcome"] == "succeeded", it.err
+    stored = {name: content for name, content in server.artifacts.items() if name.startswith("outputs/model/")}
+    assert stored == {
+        "outputs/model/folder/w.bin": b"weights",
+        "outputs/model/one": b"1",
+        "outputs/model/kept": b"2",
+        "outputs/model/near": b"2",
+    }
+
+
+def test_a_link_into_the_recorders_own_files_is_refused(server: FakeTracking, tmp_path: Path) -> None:
+    """In a cluster the script's container has no such file, so that its link stays one."""
+    (tmp_path / "tracking").mkdir()
+    (tmp_path / "tracking/runs-password").write_text("secret")
+    script = LOGS_AND_WAITS + (
+        "\nos.symlink(os.path.abspath('../../tracking/runs-password'), os.environ['SMALT_OUTPUTS_model'] + '/stolen')\n"
+        "pathlib.Path('linked').touch()\nwhile True: time.sleep(0.02)"
+    )
+    it = pod(server, tmp_path, script, outputs=MODEL).start()
+    (tmp_path / "work/code").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "work/code/go").touch()
+    wait_until((tmp_path / "work/code/linked").exists, "the link")
+    assert it.training is not None
+    it.training.kill()
+    os.kill(int((tmp_path / "work/code/pid").read_text()), signal.SIGKILL)
+    it.finish()
+    assert "'stolen' cannot be read (it is a link that leads out of the run's folders)" in it.err
+    assert not any(b"secret" in content for content in server.artifacts.values())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"reason": 5, "message": ["x"], "exitCode": True, "digests": [1]},
+        {"reason": "Whatever", "exitCode": 10**30, "digests": {"code": {"a": 1}, "data": "x"}},
+        {},
+    ],
+)
+def test_whatever_stands_in_the_wrappers_words_the_run_ends(
+    server: FakeTracking, tmp_path: Path, words: dict[str, Any]
+) -> None:
+    """A script can write there, and be killed right after."""
+    script = (
+        f"import json, os\nopen('../../exchange/outcome.json', 'w').write(json.dumps({words!r}))\n" + LOGS_AND_WAITS
+    )
+    it = pod(server, tmp_path, script, outputs=MODEL).start()
+    wait_until(lambda: has_started(it), "the script's start")
+    assert it.training is not None
+    it.training.kill()
+    os.kill(int((tmp_path / "work/code/pid").read_text()), signal.SIGKILL)
+    message = it.finish()
+    assert (message["outcome"], message["reason"], message["exitCode"]) == ("failed", "InternalError", None)
