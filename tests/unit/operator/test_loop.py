@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from smalt.api.kinds import EXPERIMENT, JOB, TRAINING_RUN, WORKSPACE, Kind
+from smalt.api.kinds import EXPERIMENT, JOB, POD, TRAINING_RUN, WORKSPACE, Kind
 from smalt.api.references import address
+from smalt.engine.burst import BURST, BURST_SECONDS
 from smalt.engine.loop import COUNTS_SECONDS, HOLD_SECONDS, Loop, difference
 from smalt.metrics import Metrics
 from support.memory_api import MemoryApi, merged
-from support.resources import NAMESPACE, SETTINGS, experiment, finished_run, run, said, workspace
+from support.resources import NAMESPACE, SETTINGS, experiment, finished_run, pod, run, said, workspace
 
 Json = dict[str, Any]
 
@@ -204,3 +205,30 @@ def test_every_family_is_there_from_the_start(family: str) -> None:
 )
 def test_the_difference_turns_one_status_into_the_other(present: Json, new: Json) -> None:
     assert merged(present, difference(present, new)) == new
+
+
+async def test_a_first_status_waits_for_a_burst_of_jobs_and_a_later_one_does_not() -> None:
+    bench = training()
+    await bench.reconcile(TRAINING_RUN, run())
+    bench.clock.now += HOLD_SECONDS
+    for _ in range(BURST):
+        bench.loop._burst.made(bench.clock.now)
+    again = await bench.reconcile(TRAINING_RUN, run())
+    assert again is not None and again > 0
+    assert bench.api.writes == ["POST Job/first-1"]
+    bench.clock.now += BURST_SECONDS + 0.1
+    await bench.reconcile(TRAINING_RUN, run())
+    assert bench.api.writes[1:] == ["STATUS TrainingRun/first"]
+    for _ in range(BURST):
+        bench.loop._burst.made(bench.clock.now)
+    made = bench.loop.store.get(JOB, NAMESPACE, "first-1")
+    assert made is not None
+    bench.put(
+        POD,
+        pod(
+            {"apiVersion": "batch/v1", "kind": "Job", **made},
+            containerStatuses=[{"name": "training", "state": {"running": {}}}],
+        ),
+    )
+    await bench.reconcile(TRAINING_RUN, run())
+    assert bench.api.writes[2:] == ["STATUS TrainingRun/first"]

@@ -1,4 +1,4 @@
-"""Tells when many Jobs are being made at once: what only reports can then wait for what makes work exist."""
+"""Tells when many Jobs are being made at once: the words that a Job is made can then wait for the Jobs yet to be made."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections import deque
 # So many within a second are a burst: a person applies fewer, a sweep or a queue of runs more.
 BURST = 20
 BURST_SECONDS = 1.0
-# However long a burst lasts, a status is not older than this for it.
-MOST_SECONDS = 10.0
+# However long a burst lasts, nobody waits longer for a first status.
+MOST_SECONDS = 30.0
 
 
 class Burst:
-    """The times at which Jobs were made, and since when each status waits for the burst's end."""
+    """The times at which Jobs were made, and since when each first status waits for the burst's end."""
 
     def __init__(self) -> None:
         self._made: deque[float] = deque(maxlen=BURST)
@@ -23,7 +23,7 @@ class Burst:
         self._made.append(now)
 
     def wait(self, key: object, now: float) -> float:
-        """For how many seconds the key's status should wait yet."""
+        """For how many seconds the key's first status should wait yet."""
         if not self._is_on(now):
             return 0.0
         since = self._waiting.setdefault(key, now)

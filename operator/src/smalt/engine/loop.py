@@ -241,7 +241,7 @@ class Loop:
         present = resource.get("status") or {}
         if plan.status is None or plan.status == present:
             return None
-        wait = self._held_back(key, plan)
+        wait = self._held_back(key, plan, is_first="conditions" not in present)
         if wait > 0:
             return wait
         try:
@@ -257,15 +257,17 @@ class Loop:
         self.absorb(key.kind, {"apiVersion": key.kind.api_version, "kind": key.kind.kind, **written})
         return None
 
-    def _held_back(self, key: Address, plan: Plan) -> float:
+    def _held_back(self, key: Address, plan: Plan, is_first: bool) -> float:
         assert plan.status is not None
         if plan.is_final:
             return 0.0
         # What is ready has arrived: nothing is about to follow.
         is_ready = conditions.find(plan.status, "Ready").get("status") == "True"
-        held = 0.0 if is_ready else max(self._held.get(key, 0.0) - self.clock(), self._burst.wait(key, self.clock()))
+        held = 0.0 if is_ready else self._held.get(key, 0.0) - self.clock()
+        # That work begins can be told a little later while there is more to begin; how it goes on cannot.
+        crowded = self._burst.wait(key, self.clock()) if is_first and not is_ready else 0.0
         counted = self._counted.get(key, float("-inf")) + COUNTS_SECONDS - self.clock() if plan.counts_only else 0.0
-        return max(held, counted, 0.0)
+        return max(held, crowded, counted, 0.0)
 
     async def _confess(self, key: Address, error: Exception) -> None:
         """Ready=Unknown, so that nobody waits for a silent operator."""
