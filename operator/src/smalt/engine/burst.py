@@ -7,6 +7,8 @@ from collections import deque
 # So many within a second are a burst: a person applies fewer, a sweep or a queue of runs more.
 BURST = 20
 BURST_SECONDS = 1.0
+# Looking whether it is over costs a reconcile.
+LOOK_SECONDS = 5.0
 # However long a burst lasts, nobody waits longer for a first status.
 MOST_SECONDS = 30.0
 
@@ -27,7 +29,7 @@ class Burst:
         if not self._is_on(now):
             return 0.0
         since = self._waiting.setdefault(key, now)
-        return max(0.0, min(BURST_SECONDS, since + MOST_SECONDS - now))
+        return max(0.0, min(LOOK_SECONDS, since + MOST_SECONDS - now))
 
     def forget(self, key: object) -> None:
         """The status is written, or its object gone."""
