@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -118,13 +119,15 @@ def test_only_the_container_that_fetches_sees_a_secret_of_the_users_and_the_scri
     [secret] = [name for name, each in volumes.items() if (each.get("secret") or {}).get("secretName") == "my-git"]
     # A Secret that is not there must keep the pod from starting, and the kubelet says so.
     assert "optional" not in volumes[secret]["secret"]
-    [tools, fetch], [training, _] = pod["initContainers"], pod["containers"]
-    mounted = {each["name"]: {at["name"]: at for at in each["volumeMounts"]} for each in (tools, fetch, training)}
+    [tools, fetch, environment], [training, _] = pod["initContainers"], pod["containers"]
+    everybody = (tools, fetch, environment, training)
+    mounted = {each["name"]: {at["name"]: at for at in each["volumeMounts"]} for each in everybody}
     assert [name for name, mounts in mounted.items() if secret in mounts] == ["fetch"]
     places = Places()
     assert mounted["fetch"][secret]["mountPath"] == str(places.credentials / CODE)
     assert mounted["fetch"]["fetched"] == {"name": "fetched", "mountPath": str(places.fetched)}
-    assert mounted["training"]["fetched"] == {"name": "fetched", "mountPath": str(places.fetched), "readOnly": True}
+    for reader in ("training", "environment"):
+        assert mounted[reader]["fetched"] == {"name": "fetched", "mountPath": str(places.fetched), "readOnly": True}
     assert mounted["fetch"]["run"]["mountPath"] == str(places.contract.parent)
     assert fetch["image"] == "smalt/trainer" and fetch["args"] == ["fetch"]
     assert "my-git" not in json.dumps([fetch, training])
@@ -132,8 +135,19 @@ def test_only_the_container_that_fetches_sees_a_secret_of_the_users_and_the_scri
 
 def test_a_run_whose_code_is_mounted_has_no_container_to_fetch_it() -> None:
     pod = training_job(attempt(run(**SPEC)))["spec"]["template"]["spec"]
-    assert [each["name"] for each in pod["initContainers"]] == ["tools"]
+    assert [each["name"] for each in pod["initContainers"]] == ["tools", "environment"]
     assert "fetched" not in {each["name"] for each in pod["volumes"]}
+
+
+def test_the_container_before_the_script_makes_the_environment_where_the_wrapper_finds_it() -> None:
+    it, places = pod(), Places()
+    [made] = [each for each in it["initContainers"] if each["name"] == "environment"]
+    mounted = {at["mountPath"]: at for at in made["volumeMounts"]}
+    options = dict(itertools.pairwise(made["command"]))
+    assert made["image"] == container(it, "training")["image"]
+    assert (options["--from"], options["--into"]) == (str(places.contract), str(places.environment))
+    assert not mounted[str(places.environment)].get("readOnly")
+    assert not {str(places.work), str(places.exchange), str(places.password.parent)} & mounted.keys()
 
 
 def test_the_recorder_has_what_it_looks_for_and_only_reads_what_the_script_writes() -> None:

@@ -38,6 +38,23 @@ SAMPLE = Path(__file__).resolve().parents[2] / "manifests/samples/quickstart"
 KINDS = {"workspace": WORKSPACE, "experiment": EXPERIMENT, "trainingrun": TRAINING_RUN, "deployment": DEPLOYMENT}
 
 
+FULL = {
+    "packages": {
+        "indexUrl": "https://packages.example/simple",
+        "credentialsSecret": "index",
+        "cache": {"size": "20Gi", "storageClassName": "shared", "accessMode": "ReadWriteMany"},
+    },
+    "trustBundle": {"configMap": "corporate-ca"},
+    "instanceTypes": {
+        "gpu": {
+            "resources": {"limits": {"nvidia.com/gpu": 1}},
+            "nodeSelector": {"gpu": "a100"},
+            "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        }
+    },
+}
+
+
 def sample(file: str) -> Json:
     found = yaml.safe_load((SAMPLE / f"{file}.yaml").read_text())
     kind = KINDS[file]
@@ -69,7 +86,7 @@ def test_children_of_the_workspace(golden: Golden) -> None:
 
 
 def test_children_of_a_workspace_with_everything_set(golden: Golden) -> None:
-    spec = {"storage": {"size": "1Ti", "storageClassName": "fast", "reclaimPolicy": "Delete"}}
+    spec = FULL | {"storage": {"size": "1Ti", "storageClassName": "fast", "reclaimPolicy": "Delete"}}
     golden("workspace_full", planned("workspace", it=resource(WORKSPACE, "lab", spec, ready())))
 
 
@@ -112,19 +129,6 @@ def registered() -> Json:
 
 def test_children_of_the_deployment(golden: Golden) -> None:
     golden("deployment", planned("deployment", sample("workspace"), registered()))
-
-
-FULL = {
-    "packages": {"indexUrl": "https://packages.example/simple"},
-    "trustBundle": {"configMap": "corporate-ca"},
-    "instanceTypes": {
-        "gpu": {
-            "resources": {"limits": {"nvidia.com/gpu": 1}},
-            "nodeSelector": {"gpu": "a100"},
-            "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
-        }
-    },
-}
 
 
 def test_a_run_with_everything_set(golden: Golden) -> None:

@@ -114,6 +114,21 @@ BAD = (
         ("spec.packages.indexUrl", "no address", "https://"),
         packages__indexUrl="https://packages.example/simple\n--trusted-host",
     ),
+    workspace(
+        "credentials for no index",
+        ("packages.credentialsSecret", "packages.indexUrl", "https://packages.example/simple"),
+        packages={"credentialsSecret": "index"},
+    ),
+    workspace(
+        "credentials in another namespace",
+        ("spec.packages.credentialsSecret", "'team-b/index'"),
+        packages={"indexUrl": "https://packages.example/simple", "credentialsSecret": "team-b/index"},
+    ),
+    workspace("a cache of nothing", ("packages.cache.size", "10Gi"), packages={"cache": {"size": 0}}),
+    workspace("a cache in pounds", ("packages.cache.size", "2Gi"), packages={"cache": {"size": "5 pounds"}}),
+    workspace(
+        "a cache for everybody", ("packages.cache.accessMode", "Anybody"), packages={"cache": {"accessMode": "Anybody"}}
+    ),
     workspace("a trust bundle without a name", ("spec.trustBundle.configMap", "Required"), trustBundle={}),
     workspace(
         "a resource with a letter swapped",
@@ -241,6 +256,21 @@ BAD = (
         "a conda file that is not among the code's files",
         ("condaFile", "'conda.yml'", "code.inline", "environment.conda"),
         environment={"condaFile": "conda.yml"},
+    ),
+    run(
+        "a list and a file of requirements",
+        ("at most one", "requirementsFile", "pip"),
+        environment={"pip": ["a"], "requirementsFile": "r.txt"},
+    ),
+    run(
+        "a requirements file outside the code",
+        ("environment.requirementsFile", "'../r.txt'"),
+        environment={"requirementsFile": "../r.txt"},
+    ),
+    run(
+        "a requirements file that is not there",
+        ("requirementsFile", "'r.txt'", "code.inline", "environment.pip"),
+        environment={"requirementsFile": "r.txt"},
     ),
     run("a conda file by absolute path", ("condaFile", "'/conda.yml'"), environment={"condaFile": "/conda.yml"}),
     run("a package without a name", ("environment.pip[0]", "1"), environment={"pip": [""]}),
@@ -431,6 +461,11 @@ BAD = (
         "a score script that leaves the code",
         ("scoringScript", "'../score.py'", "src/score.py"),
         codeConfiguration={"code": {"configMap": "code"}, "scoringScript": "../score.py"},
+    ),
+    deployment(
+        "requirements without code",
+        ("requirementsFile", "codeConfiguration", "environment.pip"),
+        environment={"requirementsFile": "r.txt"},
     ),
     deployment("a conda file without code", ("condaFile", "codeConfiguration"), environment={"condaFile": "conda.yml"}),
     deployment("a queue wait in words", ("maxQueueWait", "'soon'", "500ms"), requestSettings={"maxQueueWait": "soon"}),

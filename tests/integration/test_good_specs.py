@@ -18,7 +18,11 @@ FULL: dict[str, Json] = {
         WORKSPACE,
         {
             "storage": {"size": "1Ti", "storageClassName": "fast", "reclaimPolicy": "Delete"},
-            "packages": {"indexUrl": "https://packages.example/simple"},
+            "packages": {
+                "indexUrl": "https://packages.example/simple",
+                "credentialsSecret": "index",
+                "cache": {"size": "5Gi", "storageClassName": "shared", "accessMode": "ReadWriteMany"},
+            },
             "trustBundle": {"configMap": "corporate-ca"},
             "instanceTypes": {
                 "default": {"resources": {"requests": {"cpu": 0, "memory": "1Gi"}, "limits": {"memory": "2Gi"}}},

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from support.fake_tracking import FakeTracking
-from support.file_server import FileServer, package_index
+from support.file_server import FileServer
+from support.package_index import PackageIndex, Wheel
 from support.run_pod import SOURCE, RunPod, mlflow_variables, wait_until
 
 SCRIPT = """
@@ -53,8 +54,8 @@ def of_another_make(pod: RunPod, folder: Path, python: str) -> RunPod:
 
 def test_a_run_with_data_packages_metrics_and_outputs(python: str, tmp_path: Path) -> None:
     data = b"a,b\n1,2\n"
-    index = package_index("tiny-thing", "1.2.0", "ANSWER = 42\n")
-    with FakeTracking() as server, FileServer({"/churn.csv": data, **index}) as files:
+    wheel = Wheel("tiny-thing", "1.2.0", "ANSWER = 42\n")
+    with FakeTracking() as server, FileServer({"/churn.csv": data}) as files, PackageIndex((wheel,)) as index:
         url = f"{files.url}/churn.csv"
         source = {"type": "uriFile", "path": url, "source": {"url": url}}
         pod = RunPod(
@@ -65,13 +66,17 @@ def test_a_run_with_data_packages_metrics_and_outputs(python: str, tmp_path: Pat
             outputs={"model": {"type": "customModel"}},
             environment={"conda": "dependencies:\n- python>=3.9\n- pip:\n  - tiny-thing>=1\n"},
         )
-        pod.variables["UV_INDEX_URL"] = f"{files.url}/simple"
+        pod.variables["UV_DEFAULT_INDEX"] = index.url
         message = of_another_make(pod, tmp_path, python).finish()
     assert message["outcome"] == "succeeded", pod.err
     assert message["metrics"] == {"auc": 0.91, "answer": 42.0}
     assert message["outputs"]["model"]["bytes"] == 1000
     assert "PyPy a,b" in pod.out
     assert server.artifacts["outputs/model/weights ä.bin"] == b"w" * 1000
+    assert (
+        f"tiny-thing==1.2.0 \\\n    --hash=sha256:{wheel.sha256}"
+        in server.artifacts["environment/requirements.lock"].decode()
+    )
     assert server.runs["r1"]["status"] == "FINISHED"
 
 

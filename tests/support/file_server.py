@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import threading
-import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
@@ -75,18 +73,3 @@ class FileServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-def package_index(name: str, version: str, module: str) -> dict[str, bytes]:
-    """The files of a package index that offers one package, whose only module holds the text `module`."""
-    written = name.replace("-", "_")
-    about = f"{written}-{version}.dist-info"
-    wheel = io.BytesIO()
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr(f"{written}.py", module)
-        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{about}/RECORD", f"{written}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
-    file = f"{written}-{version}-py3-none-any.whl"
-    page = f'<!DOCTYPE html><html><body><a href="/files/{file}">{file}</a></body></html>'
-    return {f"/simple/{name}/": page.encode(), f"/files/{file}": wheel.getvalue()}

@@ -55,7 +55,10 @@ class RunPod:
         return self.start_training(python, tools)
 
     def start_training(self, python: str = sys.executable, tools: Path = SOURCE) -> RunPod:
-        """The user's container alone."""
+        """The user's container, after the one that makes its environment."""
+        if self.contract["environment"].keys() - {"image"}:
+            self._write_contract()
+            self.prepare(python, tools)
         self.training = self._started([python, "-s", "-u", str(tools), "run"], self.variables, "")
         return self
 
@@ -66,11 +69,21 @@ class RunPod:
         return self
 
     def _started(self, command: list[str], variables: dict[str, str], prefix: str) -> subprocess.Popen[bytes]:
+        self._write_contract()
+        with (self.folder / f"{prefix}out.log").open("wb") as out, (self.folder / f"{prefix}err.log").open("wb") as err:
+            return subprocess.Popen(command, env=variables, cwd=self.folder, stdout=out, stderr=err)
+
+    def _write_contract(self) -> None:
         for name in ("run", "home"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "run/run.json").write_text(json.dumps(self.contract))
-        with (self.folder / f"{prefix}out.log").open("wb") as out, (self.folder / f"{prefix}err.log").open("wb") as err:
-            return subprocess.Popen(command, env=variables, cwd=self.folder, stdout=out, stderr=err)
+
+    def prepare(self, python: str = sys.executable, tools: Path = SOURCE) -> None:
+        """What the init container `environment` does, in the same image."""
+        contract, into = self.folder / "run/run.json", self.folder / "environment"
+        command = [python, "-s", "-u", str(tools), "environment", "--from", str(contract), "--into", str(into)]
+        command += ["--cache", str(self.folder / "cache")]
+        subprocess.run(command, env=self.variables, cwd=self.folder, check=True, timeout=60)
 
     def finish(self, seconds: float = 60) -> dict[str, Any]:
         """Wait for both and return the recorder's last words; exit codes must agree with what was said."""

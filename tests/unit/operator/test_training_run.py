@@ -516,3 +516,27 @@ def test_a_further_attempt_runs_the_commit_that_the_first_one_ran(seen: str) -> 
     contract = json.loads(made.manifest["spec"]["template"]["metadata"]["annotations"]["smalt.dev/run"])
     assert contract["code"]["git"] == GIT["git"] | {"commit": COMMIT}
     assert plan.status["code"] == {"commit": COMMIT}
+
+
+def preparing(state: Json) -> Json:
+    return {"initContainerStatuses": [{"name": "tools", "state": {}}, {"name": "environment", "state": state}]}
+
+
+@pytest.mark.parametrize(("age", "reason"), [(1, "JobCreated"), (60, "PreparingEnvironment")])
+def test_a_run_whose_packages_take_their_time_says_so(age: int, reason: str) -> None:
+    it = run(environment={"pip": ["torch"]})
+    made = job(it)
+    made["metadata"]["creationTimestamp"] = (NOW - timedelta(seconds=age)).isoformat()
+    plan = planned(it, workspace(), experiment(), made, pod_of(it, **preparing({"running": {"startedAt": "x"}})))
+    assert said(plan.status)["reason"] == reason
+    assert plan.status["phase"] == "Pending"
+    assert (plan.requeue_after is not None) == (age < 5), "it is looked at again when it has taken its time"
+    assert ("kubectl logs job/first-1 -c environment" in said(plan.status)["message"]) == (age > 5)
+
+
+def test_packages_whose_installation_was_killed_for_its_memory_name_the_limit() -> None:
+    it = run(environment={"pip": ["torch"]})
+    killed = pod_of(it, **preparing({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}))
+    plan = planned(it, workspace(), experiment(), job(it, **completed("Failed")), killed)
+    assert said(plan.status)["reason"] == "OutOfMemory"
+    assert "'environment'" in said(plan.status)["message"] and "instanceType" in said(plan.status)["message"]

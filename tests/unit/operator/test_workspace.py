@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from smalt.api.kinds import APPS_DEPLOYMENT, CLAIM, MODEL, POD, SECRET, WORKSPACE
+from smalt.api.references import address
+from smalt.api.workspace import PackageCache
+from smalt.builders import preparing
 from smalt.reconcilers import workspace as reconciler
 from smalt.reconcilers.world import Read
 from support.resources import (
@@ -199,3 +202,49 @@ def test_a_spec_that_no_schema_would_let_through_is_stalled_with_its_field() -> 
     status = planned(spec={"storage": {"reclaimPolicy": "Burn"}}).status
     assert said(status, "Stalled")["reason"] == "InvalidSpec"
     assert "spec.storage.reclaimPolicy" in said(status)["message"] and "Burn" in said(status)["message"]
+
+
+CACHE = {"size": "20Gi", "storageClassName": "shared", "accessMode": "ReadWriteMany"}
+
+
+@pytest.mark.parametrize(
+    ("cache", "there", "expected"),
+    [
+        ({}, {}, {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}}),
+        (
+            CACHE,
+            {},
+            {
+                "accessModes": ["ReadWriteMany"],
+                "resources": {"requests": {"storage": "20Gi"}},
+                "storageClassName": "shared",
+            },
+        ),
+        (
+            CACHE,
+            {
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": "local",
+                "resources": {"requests": {"storage": "50Gi"}},
+            },
+            {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "50Gi"}},
+                "storageClassName": "local",
+            },
+        ),
+    ],
+    ids=["nothing said", "everything said", "one that is there neither moves nor shrinks"],
+)
+def test_a_cache_of_packages_is_a_claim_that_goes_with_the_workspace(cache: Json, there: Json, expected: Json) -> None:
+    at = address(WORKSPACE, workspace())
+    packages = PackageCache.model_validate(cache)
+    assert preparing.cache_claim(at, packages, {"spec": there} if there else None)["spec"] == expected
+    made = planned(spec={"packages": {"cache": cache}})
+    [child] = [each for each in made.apply if each.name == "lab-packages"]
+    assert child.owned and not child.once
+
+
+def test_without_a_cache_there_is_no_claim_for_it() -> None:
+    made = planned(spec={"packages": {"indexUrl": "https://packages.example/simple"}})
+    assert "lab-packages" not in [each.name for each in made.apply]

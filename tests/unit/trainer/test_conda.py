@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smalt_trainer.conda import CondaError, parse_conda
+from smalt_trainer.requirements import RequirementError
 
 AZURE = """\
 # from an Azure ML project
@@ -83,6 +84,33 @@ def test_the_ways_a_list_is_written(text: str, requirements: list[str] | None) -
     ],
 )
 def test_what_it_does_not_understand_is_refused_with_its_line(text: str, told: str) -> None:
-    with pytest.raises(CondaError) as refused:
+    with pytest.raises(RequirementError) as refused:
         parse_conda(text)
     assert told in str(refused.value)
+
+
+def test_names_of_conda_become_the_names_of_the_index_and_keep_their_line() -> None:
+    read = parse_conda("dependencies:\n- matplotlib-base=3.9\n- opencv\n- ruamel_yaml\n- msgpack-python>=1\n- mkl\n")
+    assert read.requirements == ["matplotlib==3.9.*", "opencv-python-headless", "ruamel.yaml", "msgpack>=1", "mkl"]
+    assert read.conda["opencv-python-headless"] == "opencv (line 3)"
+    assert read.foreign == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("cudatoolkit=11.8", "bring CUDA along, so remove the line"),
+        ("pytorch-cuda=12.1", "bring CUDA along, so remove the line"),
+        ("libgcc-ng", "bring what they need of it, so remove the line"),
+        ("openssl", "bring what they need of it, so remove the line"),
+        ("r-base", "choose an image that has it in environment.image"),
+        ("gcc_linux-64", "choose an image that has it in environment.image"),
+        ("git", "choose an image that has it in environment.image"),
+        ("conda-build", "there is no conda here"),
+    ],
+)
+def test_what_only_conda_has_is_told_with_its_line_and_what_to_do(name: str, told: str) -> None:
+    read = parse_conda(f"dependencies:\n- six\n- {name}\n")
+    assert read.requirements == ["six"]
+    [words] = read.foreign
+    assert words.startswith(f"{name.partition('=')[0]} (line 3): ") and told in words

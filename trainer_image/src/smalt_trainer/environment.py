@@ -3,69 +3,138 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Callable, Mapping, Optional, Sequence
 
 from smalt_trainer import packages
-from smalt_trainer.conda import CondaError, parse_conda, requirement
-from smalt_trainer.digests import canonical_digest
+from smalt_trainer.conda import parse_conda
+from smalt_trainer.environment_record import WAYS
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed
-from smalt_trainer.requirements import fulfils, installed_versions, satisfied
+from smalt_trainer.lock import Entry, Lock
+from smalt_trainer.locking import Question, clashes, locked
+from smalt_trainer.package_cache import PackageCache
+from smalt_trainer.requirements import (
+    RequirementError,
+    fulfils,
+    installed_versions,
+    named,
+    requirement,
+    satisfied,
+)
+from smalt_trainer.requirements_file import read_requirements
+from smalt_trainer.uv import Uv, find_uv, is_full
 
 _EXACT_PYTHON = re.compile(r"^={1,2}(\d+)(?:\.(\d+))?(?:\.\d+)?(?:\.\*)?(?:=.*)?$")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the environment asks for, whichever way it was written."""
+    """What the environment asks for, whichever way it was written: packages to be resolved, or a lock."""
 
-    python: Optional[str]
-    requirements: Sequence[str]
-    digest: str
+    python: Optional[str] = None
+    question: Question = field(default_factory=lambda: Question(()))
+    lock: Optional[Lock] = None
 
 
-def read_environment(spec: Mapping[str, Any], code: Path, image: str, next_step: str = ANOTHER_NAME) -> Wanted:
-    """The environment of a contract: conda text, a conda file of the code, a pip list, or nothing at all."""
-    if spec.get("conda") is not None or spec.get("condaFile") is not None:
-        text = spec["conda"] if spec.get("conda") is not None else _conda_file(spec["condaFile"], code, next_step)
-        field = "environment.conda" if spec.get("conda") is not None else f"environment.condaFile {spec['condaFile']}"
-        try:
-            parsed = parse_conda(text)
-        except CondaError as error:
-            raise RunFailed("EnvironmentFailed", f"{field}, {error}; correct it, {next_step}") from error
-        return Wanted(parsed.python, parsed.requirements, canonical_digest({"conda": text, "image": image}))
-    listed = spec.get("pip") or []
+def read_environment(spec: Mapping[str, Any], code: Path, next_step: str = ANOTHER_NAME) -> Wanted:
+    """The environment of a contract: conda text, a file of the code, a pip list, or nothing at all."""
+    way = next((each for each in WAYS if spec.get(each) is not None), None)
+    if way is None:
+        return Wanted()
+    is_file = way in ("condaFile", "requirementsFile")
+    where = f"environment.{way} {spec[way]!r}" if is_file else f"environment.{way}"
     try:
-        asked = [requirement(item, f"environment.pip[{index}]") for index, item in enumerate(listed)]
-    except CondaError as error:
-        raise RunFailed("EnvironmentFailed", f"{error}; correct it, {next_step}") from error
-    return Wanted(None, asked, canonical_digest({"pip": list(listed), "image": image}))
-
-
-def _conda_file(path: str, code: Path, next_step: str) -> str:
-    file = code / path
-    if Path(path).is_absolute() or ".." in Path(path).parts or not file.is_file():
+        if way == "requirementsFile":
+            return _of_requirements(code, str(spec[way]))
+        if way == "pip":
+            return Wanted(question=Question([requirement(each, f"[{at}]") for at, each in enumerate(spec["pip"])]))
+        return _of_conda(_conda_file(str(spec[way]), code) if is_file else str(spec[way]))
+    except RequirementError as error:
         raise RunFailed(
-            "EnvironmentFailed", f"environment.condaFile {path!r} is not a file of the code; correct it, {next_step}"
-        )
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RunFailed(
-            "EnvironmentFailed",
-            f"environment.condaFile {path!r} is not UTF-8 text ({error}); save it as such, {next_step}",
+            "EnvironmentFailed", f"{where}{'' if way == 'pip' else ': '}{error}; correct it, {next_step}"
         ) from error
 
 
-def ensure(wanted: Wanted, into: Path, image: str, next_step: str = ANOTHER_NAME) -> bool:
-    """Make the packages importable; True when `into` has become an environment."""
-    check_python(wanted.python, image, next_step)
-    installed = installed_versions()
-    if all(satisfied(item, installed) for item in wanted.requirements):
-        return False
-    return packages.install(wanted.requirements, into, next_step)
+def _of_requirements(code: Path, path: str) -> Wanted:
+    read = read_requirements(code, path)
+    if read.is_lock:
+        return Wanted(lock=Lock.of(read.entries))
+    return Wanted(question=Question([each.requirement for each in read.entries], read.constraints))
+
+
+def _of_conda(text: str) -> Wanted:
+    read = parse_conda(text)
+    return Wanted(read.python, Question(read.requirements, conda=read.conda, foreign=read.foreign))
+
+
+def _conda_file(path: str, code: Path) -> str:
+    file = code / path
+    if Path(path).is_absolute() or ".." in Path(path).parts or not file.is_file():
+        raise RequirementError("this is not a file of the code")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RequirementError(f"it is not UTF-8 text ({error}), save it as such") from error
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where an environment is made, and who is told of it."""
+
+    into: Path
+    image: str
+    next_step: str
+    tell: Callable[[str], None]
+    cache: Optional[PackageCache] = None
+
+
+def ensure(wanted: Wanted, workshop: Workshop) -> Lock:
+    """Make the packages importable, and return what they are; the folder becomes an environment when the image lacks some."""
+    check_python(wanted.python, workshop.image, workshop.next_step)
+    have = installed_versions()
+    question = wanted.question
+    if wanted.lock is None and not question.foreign and all(satisfied(each, have) for each in question.requirements):
+        return Lock.of(Entry(f"{name}=={have[name]}") for name in sorted(set(map(named, question.requirements))))
+    if wanted.lock is not None and not wanted.lock.lacking(have):
+        return wanted.lock
+    scratch = workshop.into / ".smalt"
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        return _made(wanted, workshop, have, scratch)
+    finally:
+        # The cache lies beside the environment so that files are linked rather than copied; it has served its purpose.
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _made(wanted: Wanted, workshop: Workshop, have: Mapping[str, str], scratch: Path) -> Lock:
+    uv = Uv(find_uv(), scratch / "cache", workshop.next_step, workshop.tell)
+    try:
+        if workshop.cache is None:
+            return _locked_and_installed(wanted, workshop, have, uv, scratch)
+        shared = replace(uv, cache=workshop.cache.packages, variables={**uv.variables, "UV_LINK_MODE": "copy"})
+        return _locked_and_installed(wanted, workshop, have, shared, scratch)
+    except RunFailed as error:
+        if workshop.cache is None or not is_full(error.message):
+            raise
+        workshop.tell(
+            "the cache of packages is full: raise the Workspace's spec.packages.cache.size. Trying without it"
+        )
+        return _locked_and_installed(wanted, workshop, have, uv, scratch)
+
+
+def _locked_and_installed(wanted: Wanted, workshop: Workshop, have: Mapping[str, str], uv: Uv, scratch: Path) -> Lock:
+    lock = wanted.lock
+    if lock is None:
+        lock = locked(wanted.question, have, uv, scratch, workshop.cache)
+    lacking: Sequence[Entry] = lock.lacking(have)
+    for words in clashes(lacking, have):
+        workshop.tell(words)
+    if lacking:
+        packages.install(lacking, workshop.into, uv, scratch)
+    return lock
 
 
 def check_python(
@@ -87,8 +156,9 @@ def check_python(
         agrees = answer
     if not agrees:
         version = ".".join(str(part) for part in have)
+        such = f", such as python:{exact[1]}.{exact[2]}-slim," if exact and exact[2] else ""
         raise RunFailed(
             "PythonMismatch",
             f"the environment asks for python{wanted}, the image {image or 'in use'} has Python {version}; "
-            f"name an image with that Python in environment.image, or change python= in the conda file, {next_step}",
+            f"name an image with that Python{such} in environment.image, or change python= in the conda file, {next_step}",
         )

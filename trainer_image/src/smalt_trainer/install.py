@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from smalt_trainer.packages import find_uv
+from smalt_trainer.uv import find_uv
 
 
 def install_tools(into: Path) -> None:

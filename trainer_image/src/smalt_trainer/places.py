@@ -120,6 +120,11 @@ class Places:
         return self.root / "home"
 
     @property
+    def environment_record(self) -> Path:
+        """What is kept of the environment: its lock, its packages, its log."""
+        return self.exchange / "environment"
+
+    @property
     def environment(self) -> Path:
         """A virtual environment, when the image lacks a package."""
         return self.root / "environment"

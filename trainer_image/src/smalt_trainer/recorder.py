@@ -199,6 +199,7 @@ class Recorder:
 
         try_to(self._store_metrics)
         try_to(lambda: recording.store_folder(self.places.logs, "logs", self.places.exchange))
+        try_to(lambda: recording.store_folder(self.places.environment_record, "environment", self.places.exchange))
         if not self.is_admitted and self._digests().get("code"):
             try_to(lambda: self._keep_code(contract, recording))
         try_to(lambda: recording.tag({f"smalt.digest.{name}": str(digest) for name, digest in self._plain_digests()}))

@@ -16,7 +16,7 @@ from typing import MutableMapping, Optional
 from smalt_trainer.code import lay_out_folder, lay_out_inline
 from smalt_trainer.contract import Contract, read_contract
 from smalt_trainer.digests import canonical_digest
-from smalt_trainer.environment import ensure, read_environment
+from smalt_trainer.environment_record import EnvironmentRecord, environment_digest
 from smalt_trainer.exchange import find, hold, is_held, leave
 from smalt_trainer.facts import read_facts
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed, failure_of
@@ -67,9 +67,8 @@ class Training:
         self.outcome.digests["parameters"] = canonical_digest(dict(contract.parameters))
         self.outcome.digests["code"] = self._lay_out(contract)
         self._tell()
-        wanted = read_environment(contract.environment, self.places.code, contract.image)
-        self.outcome.digests["environment"] = wanted.digest
-        ensure(wanted, self.places.environment, contract.image)
+        EnvironmentRecord(self.places.environment).copy(self.places.environment_record)
+        self.outcome.digests["environment"] = environment_digest(contract.environment, self.places.environment)
         inputs, self.outcome.digests["data"] = prepare_inputs(contract.inputs, self.places.inputs, say)
         outputs = prepare_outputs(contract.outputs, self.places.outputs)
         self._tell()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from smalt.api.schema import ObjectName, Quantity, RelativePath, SmaltModel, keys, rule, rules
+from smalt.api.schema import Json, ObjectName, Quantity, RelativePath, SmaltModel, keys, rule, rules
 
 # Client-side apply copies the object into an annotation of 256 KiB at most.
 MOST_INLINE_BYTES = 131072
@@ -148,7 +148,7 @@ class Code(MountedCode):
 
 
 class Packages(SmaltModel):
-    """Packages by at most one of three ways."""
+    """Packages by at most one of four ways."""
 
     conda: Annotated[str, Field(max_length=MOST_CONDA_BYTES)] | None = None
     """A conda environment file, verbatim, at most 32 KiB."""
@@ -158,12 +158,35 @@ class Packages(SmaltModel):
         Annotated[list[Annotated[str, Field(min_length=1, max_length=512)]], Field(min_length=1, max_length=200)] | None
     ) = None
     """Requirements as pip reads them, such as `lightgbm==4.5.0`."""
+    requirements_file: RelativePath | None = None
+    """The path of a requirements file in the code; one with hashes is a lock, from which exactly these files are
+    installed. Every run keeps such a lock as its artifact `environment/requirements.lock`."""
+
+    @property
+    def has_any(self) -> bool:
+        """Whether any are asked for."""
+        return any((self.conda, self.conda_file, self.pip, self.requirements_file))
 
 
 ONE_PACKAGE_SOURCE = rule(
-    "[has(self.conda), has(self.condaFile), has(self.pip)].filter(x, x).size() <= 1",
-    message="environment takes at most one of conda (the file's text), condaFile (its path in the code) and pip (a list)",
+    "[has(self.conda), has(self.condaFile), has(self.pip), has(self.requirementsFile)].filter(x, x).size() <= 1",
+    message="environment takes at most one of conda (the file's text), condaFile (its path in the code), pip (a list) and "
+    "requirementsFile (its path in the code)",
 )
+
+
+def file_among_inline(field: str, code: str, instead: str) -> Json:
+    """The rule that a file which the environment names is one of the inline code's, where that is what there is."""
+    return rule(
+        f"!has(self.environment) || !has(self.environment.{field}) || !has(self.{code}.inline) || "
+        f"self.environment.{field} in self.{code}.inline",
+        says=f'"environment.{field} names \'" + self.environment.{field} + "\', which is not among {code}.inline: '
+        f'add it there, or write {instead}"',
+    )
+
+
+CONDA_INSTEAD = "the file's text into environment.conda"
+PIP_INSTEAD = "the requirements into environment.pip"
 
 
 class Resources(SmaltModel):

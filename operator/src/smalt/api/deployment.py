@@ -6,9 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from smalt.api.code import ONE_PACKAGE_SOURCE, EnvironmentVariables, MountedCode, Packages, Resources
+from smalt.api.code import (
+    CONDA_INSTEAD,
+    ONE_PACKAGE_SOURCE,
+    PIP_INSTEAD,
+    EnvironmentVariables,
+    MountedCode,
+    Packages,
+    Resources,
+    file_among_inline,
+)
 from smalt.api.experiment import IMMUTABLE_WORKSPACE
-from smalt.api.schema import Duration, Name, RelativePath, SmaltModel, rule, rules
+from smalt.api.schema import Duration, Json, Name, RelativePath, SmaltModel, rule, rules
 from smalt.api.status import Status
 
 DEFAULT_REQUEST_TIMEOUT = "5s"
@@ -90,24 +99,28 @@ class Probe(SmaltModel):
     """How many bad answers in a row count; 3 when absent (30 for liveness)."""
 
 
+def _needs_code(field: str, instead: str) -> Json:
+    return rule(
+        f"!has(self.environment) || !has(self.environment.{field}) || has(self.codeConfiguration)",
+        message=f"environment.{field} is a path in codeConfiguration.code, which is absent: add the code, or write {instead}",
+    )
+
+
+def _among_inline(field: str, instead: str) -> Json:
+    found = file_among_inline(field, "codeConfiguration.code", instead)
+    return found | {"rule": f"!has(self.codeConfiguration) || {found['rule']}"}
+
+
 class DeploymentSpec(SmaltModel):
     """What is served, and how."""
 
     model_config = {
         "json_schema_extra": rules(
             IMMUTABLE_WORKSPACE,
-            rule(
-                "!has(self.environment) || !has(self.environment.condaFile) || has(self.codeConfiguration)",
-                message="environment.condaFile is a path in codeConfiguration.code, which is absent: "
-                "add the code, or write the file's text into environment.conda",
-            ),
-            rule(
-                "!has(self.environment) || !has(self.environment.condaFile) || !has(self.codeConfiguration) || "
-                "!has(self.codeConfiguration.code.inline) || "
-                "self.environment.condaFile in self.codeConfiguration.code.inline",
-                says='"environment.condaFile names \'" + self.environment.condaFile + "\', which is not among '
-                "codeConfiguration.code.inline: add it there, or write the file's text into environment.conda\"",
-            ),
+            _needs_code("condaFile", CONDA_INSTEAD),
+            _needs_code("requirementsFile", PIP_INSTEAD),
+            _among_inline("condaFile", CONDA_INSTEAD),
+            _among_inline("requirementsFile", PIP_INSTEAD),
             rule(
                 "!has(self.livenessProbe) || !has(self.livenessProbe.successThreshold) || "
                 "self.livenessProbe.successThreshold == 1",

@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from smalt.api.code import ONE_PACKAGE_SOURCE, Code, EnvironmentVariables, Packages
+from smalt.api.code import (
+    CONDA_INSTEAD,
+    ONE_PACKAGE_SOURCE,
+    PIP_INSTEAD,
+    Code,
+    EnvironmentVariables,
+    Packages,
+    file_among_inline,
+)
 from smalt.api.experiment import ScalarMap
 from smalt.api.schema import KEY_PATTERN, RULES, Digest, Duration, Name, SmaltModel, keys, rule, rules
 from smalt.api.status import Artifact, Status
@@ -148,12 +156,8 @@ _PARAMETER_RULES: Any = {
             says='"register.from names \'" + self.register.from + "\', which is a uriFile: a model is a folder, so write '
             'type: customModel for that output"',
         ),
-        rule(
-            "!has(self.environment) || !has(self.environment.condaFile) || !has(self.code.inline) || "
-            "self.environment.condaFile in self.code.inline",
-            says='"environment.condaFile names \'" + self.environment.condaFile + "\', which is not among code.inline: '
-            "add it there, or write the file's text into environment.conda\"",
-        ),
+        file_among_inline("condaFile", "code", CONDA_INSTEAD),
+        file_among_inline("requirementsFile", "code", PIP_INSTEAD),
     ]
     + [
         rule(

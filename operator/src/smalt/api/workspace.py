@@ -41,24 +41,63 @@ class Storage(SmaltModel):
     same name takes it up again."""
 
 
-class PackageIndex(SmaltModel):
-    """Where packages come from."""
+class PackageCache(SmaltModel):
+    """A volume on which downloaded packages stay for the next run."""
 
-    index_url: Annotated[
-        str,
-        Field(
-            max_length=1024,
-            json_schema_extra=rules(
-                rule(
-                    r"self.matches(r'^https?://[^@/\s]+(/[^@\s]*)?$')",
-                    "this is no address of a package index: write it with https:// and without credentials",
-                    says='"\'" + self + "\' is no address of a package index: write it with https:// and without '
-                    'credentials, such as https://packages.example/simple"',
-                )
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "!has(self.size) || (type(self.size) == int ? self.size > 0 : "
+                "(!isQuantity(self.size) || quantity(self.size).isGreaterThan(quantity('0'))))",
+                message="packages.cache.size must be more than nothing, such as 10Gi",
+            )
+        )
+    }
+
+    size: Quantity | None = None
+    """How large the volume is; 10Gi when absent."""
+    storage_class_name: ObjectName | None = None
+    """The StorageClass; the cluster's default one when absent. Counts when the volume is made."""
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] | None = None
+    """ReadWriteOnce (the default) keeps all pods that install packages on one node; ReadWriteMany lets them run anywhere,
+    and needs a StorageClass that can do it. Counts when the volume is made."""
+
+
+class PackageIndex(SmaltModel):
+    """Where packages come from, and whether they are kept."""
+
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "!has(self.credentialsSecret) || has(self.indexUrl)",
+                message="packages.credentialsSecret is for the index in packages.indexUrl, which is absent: add it, such as "
+                "https://packages.example/simple",
+            )
+        )
+    }
+
+    index_url: (
+        Annotated[
+            str,
+            Field(
+                max_length=1024,
+                json_schema_extra=rules(
+                    rule(
+                        r"self.matches(r'^https?://[^@/\s]+(/[^@\s]*)?$')",
+                        "this is no address of a package index: write it with https:// and without credentials",
+                        says='"\'" + self + "\' is no address of a package index: write it with https:// and without '
+                        'credentials, such as https://packages.example/simple"',
+                    )
+                ),
             ),
-        ),
-    ]
+        ]
+        | None
+    ) = None
     """The address of a package index (PEP 503) for runs and scoring pods; the public index when absent."""
+    credentials_secret: ObjectName | None = None
+    """A Secret with `username` and `password` for that index. Only the container that installs packages sees them."""
+    cache: PackageCache | None = None
+    """A volume on which downloaded packages stay for the next run; without one every run fetches its own."""
 
 
 class TrustBundle(SmaltModel):

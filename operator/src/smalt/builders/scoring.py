@@ -20,6 +20,7 @@ from smalt.api.kinds import APPS_DEPLOYMENT, NETWORK_POLICY, SECRET, SERVICE
 from smalt.api.references import Address
 from smalt.api.schema import Json
 from smalt.api.workspace import InstanceType, WorkspaceSpec
+from smalt.builders import preparing
 from smalt.builders.compute import placement, resources
 from smalt.builders.manifests import labels_of, manifest
 from smalt.builders.pods import (
@@ -36,7 +37,6 @@ from smalt.builders.pods import (
     variable,
 )
 from smalt.builders.tracking import child_name, service_account_name, tracking_uri
-from smalt.builders.training_job import TRUST, environment_variables
 
 ANNOTATION = "smalt.dev/scoring"
 # Contract, mounted code and the pod itself by content: an edited score script rolls the pods, and what a pod was made
@@ -66,8 +66,7 @@ class Scoring:
 
 
 def needs_packages(spec: DeploymentSpec) -> bool:
-    environment = spec.environment
-    return environment is not None and bool(environment.conda or environment.conda_file or environment.pip)
+    return spec.environment is not None and spec.environment.has_any
 
 
 def config_maps(spec: DeploymentSpec, workspace: WorkspaceSpec | None) -> list[str]:
@@ -219,8 +218,8 @@ def _pod(scoring: Scoring) -> Json:
         mounts.append(mount("keys", "/smalt/keys", read_only=True))
     inits = [_fetching(scoring)]
     if needs_packages(spec):
-        volumes += [scratch("tools", "256Mi"), scratch("environment", "10Gi")]
-        mounts.append(mount("environment", "/smalt/environment", read_only=True))
+        volumes += [scratch("tools", "256Mi"), *preparing.volumes(scoring.workspace, scoring.workspace_spec)]
+        mounts.append(preparing.environment_mount(read_only=True))
         if scoring.workspace_spec.trust_bundle:
             volumes.append(config_map("trust", scoring.workspace_spec.trust_bundle.config_map))
         inits += [_tools(scoring), _environment(scoring, code_mount)]
@@ -282,30 +281,15 @@ def _tools(scoring: Scoring) -> Json:
 
 
 def _environment(scoring: Scoring, code_mount: list[Json]) -> Json:
-    """Packages are installed by the trainer's code, into a folder that the scorer finds or, when all is there, does not."""
+    """What the scorer's image lacks."""
     mounts = [
         mount("scoring", "/smalt/scoring", read_only=True),
         mount("tools", "/smalt/tools", read_only=True),
-        mount("environment", "/smalt/environment"),
         mount("home", "/smalt/home"),
         mount("tmp", "/tmp"),  # noqa: S108
         *code_mount,
     ]
     if scoring.workspace_spec.trust_bundle:
-        mounts.append(mount("trust", TRUST, read_only=True))
-    command = ["python3", "-s", "-u", "-m", "smalt_trainer", "environment", "--from", _CONTRACT]
-    return container(
-        "environment",
-        scoring.scorer_image,
-        scoring.pull_policy,
-        mounts,
-        # Inline code is in the contract; only a mounted one has a folder.
-        command=[*command, "--into", "/smalt/environment", *(["--code", "/smalt/code"] if code_mount else [])],
-        env=[
-            variable("PYTHONPATH", "/smalt/tools"),
-            variable("HOME", "/smalt/home"),
-            variable("TMPDIR", "/tmp"),  # noqa: S108
-            *environment_variables(scoring.workspace_spec),
-        ],
-        resources=_INIT_RESOURCES,
-    )
+        mounts.append(mount("trust", preparing.TRUST, read_only=True))
+    spec, image, policy = scoring.workspace_spec, scoring.scorer_image, scoring.pull_policy
+    return preparing.environment_container(spec, image, policy, _CONTRACT, mounts, _INIT_RESOURCES)

@@ -12,12 +12,12 @@ from smalt.api.kinds import (
     SERVICE,
     SERVICE_ACCOUNT,
 )
-from smalt.api.quantities import amount
 from smalt.api.references import Address
 from smalt.api.schema import Json
 from smalt.api.workspace import DEFAULT_SIZE, WorkspaceSpec
 from smalt.builders.manifests import labels_of, manifest
 from smalt.builders.pods import container, mount, pod_spec, scratch, secret, variable
+from smalt.builders.volumes import kept_claim
 
 PORT = 5000
 COMPONENT = "tracking"
@@ -49,21 +49,9 @@ def tracking_claim(workspace: Address, spec: WorkspaceSpec, present: Json | None
     """A claim that is there, kept from an earlier Workspace or grown by somebody, neither shrinks nor moves."""
     storage = spec.storage
     size = str(storage.size if storage and storage.size is not None else DEFAULT_SIZE)
-    has = claimed(present)
-    if has and amount(has) > amount(size):
-        size = has
-    wanted: Json = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
-    if storage and storage.storage_class_name:
-        wanted["storageClassName"] = ((present or {}).get("spec") or {}).get("storageClassName") or (
-            storage.storage_class_name
-        )
+    named = storage.storage_class_name if storage else None
+    wanted: Json = {"accessModes": ["ReadWriteOnce"], **kept_claim(size, named, present)}
     return manifest(CLAIM, workspace, child_name(workspace.name), COMPONENT, spec=wanted)
-
-
-def claimed(claim: Json | None) -> str:
-    """The size that a claim asks for; empty when there is none."""
-    resources = ((claim or {}).get("spec") or {}).get("resources") or {}
-    return str((resources.get("requests") or {}).get("storage") or "")
 
 
 def run_service_account(workspace: Address) -> Json:

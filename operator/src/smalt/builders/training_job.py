@@ -14,7 +14,7 @@ from smalt.api.references import Address
 from smalt.api.schema import Json
 from smalt.api.training_run import DEFAULT_FINALIZING, DEFAULT_TIMEOUT, Input, TrainingRunSpec
 from smalt.api.workspace import InstanceType, WorkspaceSpec
-from smalt.builders import fetching
+from smalt.builders import fetching, preparing
 from smalt.builders.command import Names, rendered
 from smalt.builders.compute import placement, resources
 from smalt.builders.manifests import labels_of, manifest
@@ -41,7 +41,6 @@ RECORDER = "recorder"
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 WORK = "/smalt/work"
 EXCHANGE = "/smalt/exchange"
-TRUST = "/smalt/trust"
 _PASSWORD = "runs-password"  # noqa: S105 — the key in the workspace's Secret
 # For pulling images and preparing the environment, on top of the two limits that users set.
 STARTING_SECONDS = 3600
@@ -186,16 +185,6 @@ def _input_volumes(spec: TrainingRunSpec) -> list[tuple[Json, Json]]:
     return made
 
 
-def environment_variables(workspace: WorkspaceSpec) -> list[Json]:
-    """Where packages come from and whom to trust, for pods that install packages."""
-    made = []
-    if workspace.packages:
-        made += [variable(name, workspace.packages.index_url) for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX")]
-    if workspace.trust_bundle:
-        made.append(variable("SMALT_TRUST_BUNDLE", f"{TRUST}/ca.crt"))
-    return made
-
-
 def _pod(attempt: Attempt) -> Json:
     inputs = _input_volumes(attempt.spec)
     volumes = [
@@ -204,7 +193,7 @@ def _pod(attempt: Attempt) -> Json:
         scratch("tools", "256Mi"),
         scratch("exchange", "4Gi"),
         scratch("work", "10Gi"),
-        scratch("environment", "10Gi"),
+        *preparing.volumes(attempt.workspace, attempt.workspace_spec),
         scratch("home", "1Gi"),
         scratch("tmp", "2Gi"),
         *(volume for volume, _ in inputs),
@@ -215,7 +204,7 @@ def _pod(attempt: Attempt) -> Json:
         mount("tools", "/smalt/tools", read_only=True),
         mount("exchange", EXCHANGE),
         mount("work", WORK),
-        mount("environment", "/smalt/environment"),
+        preparing.environment_mount(),
         mount("home", "/smalt/home"),
         mount("tmp", "/tmp"),  # noqa: S108
         *(at for _, at in inputs),
@@ -227,8 +216,8 @@ def _pod(attempt: Attempt) -> Json:
     reading = [mount("run", "/smalt/run", read_only=True)]
     if attempt.workspace_spec.trust_bundle:
         volumes.append(config_map("trust", attempt.workspace_spec.trust_bundle.config_map))
-        mounts.append(mount("trust", TRUST, read_only=True))
-        reading.append(mount("trust", TRUST, read_only=True))
+        mounts.append(mount("trust", preparing.TRUST, read_only=True))
+        reading.append(mount("trust", preparing.TRUST, read_only=True))
     tools = container(
         "tools",
         attempt.trainer_image,
@@ -242,7 +231,7 @@ def _pod(attempt: Attempt) -> Json:
         attempt.trainer_image,
         attempt.pull_policy,
         reading,
-        environment_variables(attempt.workspace_spec),
+        preparing.trust_variables(attempt.workspace_spec),
     )
     training = container(
         CONTAINER,
@@ -256,7 +245,8 @@ def _pod(attempt: Attempt) -> Json:
             *USER_NAME,
             variable("HOME", "/smalt/home"),
             variable("TMPDIR", "/tmp"),  # noqa: S108
-            *environment_variables(attempt.workspace_spec),
+            *preparing.index_variables(attempt.workspace_spec.packages),
+            *preparing.trust_variables(attempt.workspace_spec),
         ],
         workingDir=WORK,
         resources=resources(attempt.instance.resources),
@@ -265,7 +255,7 @@ def _pod(attempt: Attempt) -> Json:
     return pod_spec(
         service_account_name(attempt.workspace.name),
         volumes,
-        initContainers=[tools, *([fetch] if fetch else [])],
+        initContainers=[tools, *([fetch] if fetch else []), *_environment(attempt)],
         containers=[training, _recorder(attempt)],
         restartPolicy="Never",
         terminationGracePeriodSeconds=60,
@@ -293,3 +283,33 @@ def _recorder(attempt: Attempt) -> Json:
         resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
         terminationMessagePolicy="File",
     )
+
+
+def _environment(attempt: Attempt) -> list[Json]:
+    """What the script's image lacks; the files that name it lie in the code."""
+    if not needs_packages(attempt.spec):
+        return []
+    mounts = [
+        mount("run", "/smalt/run", read_only=True),
+        mount("tools", "/smalt/tools", read_only=True),
+        mount("home", "/smalt/home"),
+        mount("tmp", "/tmp"),  # noqa: S108
+    ]
+    mounts += fetching.script_mounts(attempt.spec)
+    if attempt.spec.code.config_map:
+        mounts.append(mount("code", "/smalt/code", read_only=True))
+    if attempt.workspace_spec.trust_bundle:
+        mounts.append(mount("trust", preparing.TRUST, read_only=True))
+    made = preparing.environment_container(
+        attempt.workspace_spec,
+        attempt.image,
+        attempt.pull_policy,
+        "/smalt/run/run.json",
+        mounts,
+        preparing.room(attempt.instance),
+    )
+    return [made]
+
+
+def needs_packages(spec: TrainingRunSpec) -> bool:
+    return spec.environment is not None and spec.environment.has_any

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from smalt.api.schema import Json
-from smalt.builders import fetching
+from smalt.builders import fetching, preparing
 from smalt.builders.training_job import CONTAINER, RECORDER
 from smalt.reconcilers import diagnosis
 
@@ -20,27 +20,36 @@ class LastWords:
 
     training_state: Json = field(default_factory=dict)
     recorder_state: Json = field(default_factory=dict)
-    # Of the container before both, only when it failed: then neither of them starts.
+    # Of the containers before both, only when one failed: then neither of them starts.
     fetch_state: Json = field(default_factory=dict)
+    environment_state: Json = field(default_factory=dict)
 
     @classmethod
     def of(cls, pod: Json) -> Self:
-        fetch = diagnosis.terminated(pod, fetching.CONTAINER) or {}
+        fetch, environment = (
+            diagnosis.terminated(pod, name) or {} for name in (fetching.CONTAINER, preparing.CONTAINER)
+        )
         return cls(
             diagnosis.terminated(pod, CONTAINER) or {},
             diagnosis.terminated(pod, RECORDER) or {},
             fetch if fetch.get("exitCode") else {},
+            environment if environment.get("exitCode") else {},
         )
+
+    @property
+    def before_both(self) -> Json:
+        """How the container ended that kept both from starting."""
+        return self.fetch_state or self.environment_state
 
     @property
     def are_there(self) -> bool:
         """At least one has ended."""
-        return bool(self.training_state or self.recorder_state or self.fetch_state)
+        return bool(self.training_state or self.recorder_state or self.before_both)
 
     @property
     def training(self) -> Json:
         """The wrapper's, or in the same form those of what failed before it."""
-        return diagnosis.report(self.fetch_state or self.training_state)
+        return diagnosis.report(self.before_both or self.training_state)
 
     @property
     def recorder(self) -> Json:
@@ -49,7 +58,7 @@ class LastWords:
     @property
     def are_complete(self) -> bool:
         """Nothing more will be said."""
-        return bool(self.fetch_state or (self.training_state and self.recorder_state))
+        return bool(self.before_both or (self.training_state and self.recorder_state))
 
     @property
     def facts(self) -> Json:

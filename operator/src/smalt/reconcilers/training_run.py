@@ -15,7 +15,7 @@ from smalt.api.references import FAMILY, Address, address
 from smalt.api.schema import Json
 from smalt.api.training_run import ANOTHER_NAME, TrainingRunSpec
 from smalt.api.workspace import DEFAULT_INSTANCE_TYPE, WorkspaceSpec
-from smalt.builders import compute, fetching
+from smalt.builders import compute, fetching, preparing
 from smalt.builders.registered_model import registered_model, uid_selector
 from smalt.builders.training_job import (
     CONTAINER,
@@ -272,6 +272,11 @@ def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) 
         )
         told["startTime"] = (job.get("status") or {}).get("startTime")
         return Plan(status=_status(resource, said, now, "Running", **told))
+    if is_at_work(pod, preparing.CONTAINER):
+        since = age_seconds(job, now)
+        said = preparing_environment(pod, name) if since >= EVENTS_SECONDS else pod_starting(name)
+        again = None if since >= EVENTS_SECONDS else EVENTS_SECONDS - since
+        return Plan(status=_status(resource, said, now, "Pending", **told), requeue_after=again)
     said = fetching_code(pod, name) if is_running(pod, fetching.CONTAINER) else pod_starting(name)
     return Plan(status=_status(resource, said, now, "Pending", **told))
 
@@ -285,6 +290,15 @@ def fetching_code(pod: Json, job: str) -> list[Json]:
     return conditions.waiting(
         "Fetching",
         f"pod '{pod['metadata']['name']}' fetches what the run needs: see `kubectl logs job/{job} -c {fetching.CONTAINER}`",
+    )
+
+
+def preparing_environment(pod: Json, job: str) -> list[Json]:
+    """Only of what takes its time: most environments are made before anybody could read it."""
+    return conditions.waiting(
+        "PreparingEnvironment",
+        f"pod '{pod['metadata']['name']}' installs the packages of spec.environment: see `kubectl logs job/{job} -c "
+        f"{preparing.CONTAINER}`",
     )
 
 
@@ -304,6 +318,12 @@ def is_running(pod: Json, container: str = CONTAINER) -> bool:
         if each.get("name") == container:
             return bool({"running", "terminated"} & (each.get("state") or {}).keys())
     return False
+
+
+def is_at_work(pod: Json, container: str) -> bool:
+    """The container has started and has not ended."""
+    found = [each for each in diagnosis.statuses(pod) if each.get("name") == container]
+    return any("running" in (each.get("state") or {}) for each in found)
 
 
 def newest(pods: list[Json]) -> Json:
@@ -436,6 +456,12 @@ def _cause(job: Json, pod: Json | None, words: LastWords, limit: str) -> diagnos
             "CodeUnavailable",
             f"container '{fetching.CONTAINER}' of Job '{name}' was killed because it needed more than {fetching.MEMORY} of "
             "memory: name a smaller repository in code.git, without data in it",
+        )
+    if words.environment_state.get("reason") == "OOMKilled":
+        return diagnosis.Finding(
+            "OutOfMemory",
+            f"container '{preparing.CONTAINER}' of Job '{name}' was killed, because installing the packages needed more memory "
+            f"than {limit}: name a larger one in instanceType, or an image that has the packages in environment.image",
         )
     if words.training_state.get("reason") == "OOMKilled":
         return diagnosis.Finding(

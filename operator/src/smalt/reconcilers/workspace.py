@@ -10,7 +10,8 @@ from smalt.api.quantities import amount
 from smalt.api.references import Address, address
 from smalt.api.schema import Json
 from smalt.api.workspace import WorkspaceSpec
-from smalt.builders import tracking
+from smalt.builders import preparing, tracking
+from smalt.builders.volumes import claimed
 from smalt.reconcilers import diagnosis
 from smalt.reconcilers.plan import Child, Plan
 from smalt.reconcilers.reporting import InvalidSpec, invalid, only_counts_changed, parsed, status
@@ -65,6 +66,10 @@ def children(
         Child(tracking.tracking_service(at)),
         Child(tracking.tracking_network_policy(at)),
     ]
+    cache = preparing.cache_of(spec)
+    if cache:
+        present = world.get(CLAIM, at.namespace, preparing.cache_name(at.name))
+        made.append(Child(preparing.cache_claim(at, cache, present)))
     if secret:
         server = tracking.tracking_deployment(
             at,
@@ -105,7 +110,7 @@ def unlike(claim: Json | None, spec: WorkspaceSpec) -> str:
     """How the volume differs from what the spec asks for, when it was there before; a volume neither shrinks nor moves."""
     if claim is None or spec.storage is None:
         return ""
-    size, wanted = tracking.claimed(claim), spec.storage.size
+    size, wanted = claimed(claim), spec.storage.size
     if size and wanted is not None and amount(size) > amount(wanted):
         return f"; its volume keeps {size}, more than spec.storage.size, since volumes do not shrink"
     there, asked = claim["spec"].get("storageClassName"), spec.storage.storage_class_name
