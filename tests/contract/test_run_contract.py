@@ -14,6 +14,7 @@ from smalt.api.workspace import InstanceType, WorkspaceSpec
 from smalt.builders.training_job import Attempt, contract, training_job
 from smalt.reconcilers import run_results
 from smalt_trainer import contract as trainer
+from smalt_trainer import page
 from smalt_trainer.failures import REASONS
 from smalt_trainer.fetching import CODE
 from smalt_trainer.places import Places
@@ -155,6 +156,7 @@ def test_the_recorder_has_what_it_looks_for_and_only_reads_what_the_script_write
     found, recorder = places_of(it, "recorder"), container(it, "recorder")
     read_only = (places.contract, places.password, places.work)
     assert all(found[str(place)] for place in read_only) and not found[str(places.exchange)]
+    assert [(each["name"], each["containerPort"]) for each in recorder["ports"]] == [("metrics", page.PORT)]
     assert recorder["args"] == ["record"] and recorder["image"] == "smalt/trainer"
     assert {each["name"] for each in recorder["env"]} == {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME"}
 

@@ -318,7 +318,7 @@ def test_a_pod_that_is_deleted_says_so_and_keeps_what_was_logged(
     message = pod.finish(30)
     assert message["reason"] == "Terminated"
     assert message["metrics"] == {"loss": 1.0}
-    assert recorded(server, message)["info"]["status"] == "FAILED"
+    assert recorded(server, message)["info"]["status"] == "KILLED"
 
 
 def test_an_upload_that_hangs_is_broken_off_when_the_pod_has_to_end(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_an_upload_that_hangs_is_broken_off_when_the_pod_has_to_end(tmp_path: Pa
         message = pod.finish(25)
     assert (message["reason"], message["exitCode"]) == ("Terminated", 0)
     assert "while its results were being stored" in message["message"]
-    assert (message["metrics"], server.runs["r1"]["status"]) == ({"auc": 1.0}, "FAILED")
+    assert (message["metrics"], server.runs["r1"]["status"]) == ({"auc": 1.0}, "KILLED")
     assert "provisional" not in message and "summary.json" in server.artifacts
 
 

@@ -98,4 +98,4 @@ def test_a_run_that_fails_is_told_in_the_same_words(
             pod.terminate()
         message = pod.finish()
     assert message["reason"] == reason and words in message["message"]
-    assert server.runs["r1"]["status"] == "FAILED"
+    assert server.runs["r1"]["status"] == ("KILLED" if reason == "Terminated" else "FAILED")

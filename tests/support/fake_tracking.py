@@ -49,6 +49,10 @@ class FakeTracking:
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
+    def metrics(self, run: str = "r1") -> Json:
+        """What the script logged, without what was measured of the machine."""
+        return {name: value for name, value in self.runs[run]["metrics"].items() if not name.startswith("system/")}
+
     @property
     def url(self) -> str:
         """The server's address."""

@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from support.tracking import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE = REPOSITORY / "trainer_image/src"
@@ -45,7 +49,13 @@ class RunPod:
             "SMALT_ROOT": str(folder),
             "SMALT_CONTROL_GROUPS": str(folder / "cgroup"),
         }
-        self.recorder_variables = {"PYTHONDONTWRITEBYTECODE": "1", "SMALT_ROOT": str(folder), **tracking}
+        self.port = free_port()
+        self.recorder_variables = {
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "SMALT_ROOT": str(folder),
+            "SMALT_PAGE_PORT": str(self.port),
+            **tracking,
+        }
         self.training: subprocess.Popen[bytes] | None = None
         self.recorder: subprocess.Popen[bytes] | None = None
 
@@ -106,6 +116,18 @@ class RunPod:
     def run(self, seconds: float = 60) -> dict[str, Any]:
         """Start, wait, and return the recorder's last words."""
         return self.start().finish(seconds)
+
+    def page(self, path: str) -> str:
+        """What the recorder shows whoever asks the pod; empty while it does not listen yet."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return str(answer.read(), "utf-8")
+        except ConnectionError:
+            return ""
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, ConnectionError):
+                return ""
+            raise
 
     def kill(self) -> None:
         """What a node that is lost does: nothing is written any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -212,3 +213,45 @@ def test_whatever_stands_in_the_wrappers_words_the_run_ends(
     os.kill(int((tmp_path / "work/code/pid").read_text()), signal.SIGKILL)
     message = it.finish()
     assert (message["outcome"], message["reason"], message["exitCode"]) == ("failed", "InternalError", None)
+
+
+def test_what_a_run_logs_says_and_prints_can_be_watched_while_it_goes_on(server: FakeTracking, tmp_path: Path) -> None:
+    script = LOGS_AND_WAITS + "print('over')"
+    script = "from smalt_trainer import run; run.progress(40)\nprint('{\"progress\": 50}')\n" + script
+    it = pod(server, tmp_path, script, outputs=MODEL)
+    it.start_recorder()
+    wait_until(lambda: "Preparing" in it.page("/status.json"), "the page of a run that is being prepared")
+    it.start_training()
+    wait_until(lambda: "auc" in it.page("/status.json"), "the metric on the page")
+    wait_until(lambda: json.loads(it.page("/status.json")).get("progress", {}).get("percent") == 50, "its progress")
+    status = json.loads(it.page("/status.json"))
+    assert (status["phase"], status["metrics"]) == ("Running", {"auc": 0.5})
+    assert 'smalt_run_metric{namespace="team-a",run="churn-1"' in it.page("/metrics")
+    wait_until(lambda: b"said\n" in server.artifacts.get("logs/stdout.txt", b""), "the log at the server")
+    wait_until(lambda: server.runs["r1"]["metrics"].get("system/system_memory_usage_megabytes", 0) > 0, "its memory")
+    assert server.metrics() == {"auc": 0.5}
+    (tmp_path / "work/code/go").touch()
+    message = it.finish()
+    assert (message["outcome"], message["metrics"]) == ("succeeded", {"auc": 0.5})
+    assert server.artifacts["logs/stdout.txt"].endswith(b"over\n")
+
+
+def test_while_the_server_is_away_the_page_shows_what_it_does_not_have_yet(
+    server: FakeTracking, tmp_path: Path
+) -> None:
+    script = (
+        "import os, pathlib, time\nfrom smalt_trainer import run\n"
+        "pathlib.Path('started').touch()\n"
+        "while not os.path.exists('away'): time.sleep(0.02)\n"
+        "for step in range(3000): run.log('loss', step)\n"
+        "while not os.path.exists('go'): time.sleep(0.02)\n"
+    )
+    it = pod(server, tmp_path, script).start()
+    wait_until(lambda: has_started(it), "the script's start")
+    server.answers["log-batch"] = (503, {}, b"starting")
+    (tmp_path / "work/code/away").touch()
+    wait_until(lambda: '"loss": 2999' in it.page("/status.json"), "the latest value")
+    assert "loss" not in server.metrics()
+    del server.answers["log-batch"]
+    (tmp_path / "work/code/go").touch()
+    assert it.finish()["metrics"] == {"loss": 2999.0}

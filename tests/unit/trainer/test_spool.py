@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from smalt_trainer import run
+from smalt_trainer.board import Board
 from smalt_trainer.shipping import Shipper
 from smalt_trainer.spool import Spool, metric_line
 from smalt_trainer.tracking import Refused, Tracking, Unreachable
@@ -177,7 +178,7 @@ class FakeServer(Tracking):
 
 def test_a_batch_that_was_not_answered_is_sent_again_and_nothing_is_lost(spool: Path) -> None:
     server, said = FakeServer(), io.StringIO()
-    shipper = Shipper(server, "run", Spool(spool), lambda text: print(text, file=said))
+    shipper = Shipper(server, "run", Spool(spool), lambda text: print(text, file=said), Board())
     for number in range(2500):
         run.log("i", number)
     server.away = True
@@ -190,7 +191,7 @@ def test_a_batch_that_was_not_answered_is_sent_again_and_nothing_is_lost(spool: 
 
 def test_one_point_that_is_refused_does_not_take_the_others_with_it(spool: Path) -> None:
     server, said = FakeServer(), io.StringIO()
-    shipper = Shipper(server, "run", Spool(spool), lambda text: print(text, file=said))
+    shipper = Shipper(server, "run", Spool(spool), lambda text: print(text, file=said), Board())
     for number in range(100):
         run.log("bad" if number == 37 else "good", number)
     shipper.drain()

@@ -13,11 +13,14 @@ import traceback
 from pathlib import Path
 from typing import Callable, Iterable, Mapping, Optional
 
+from smalt_trainer.board import FINALIZING, RUNNING, SYSTEM, Board
 from smalt_trainer.contract import Contract, read_contract
 from smalt_trainer.exchange import find, hold, is_held, leave
 from smalt_trainer.facts import code_tags
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed, failure_of
+from smalt_trainer.log_shipping import LogShipper
 from smalt_trainer.outputs import Output, collect_outputs, require_outputs
+from smalt_trainer.page import PORT, Page
 from smalt_trainer.places import Places
 from smalt_trainer.proxy import Proxy
 from smalt_trainer.recording import Recording
@@ -47,6 +50,9 @@ class Recorder:
         self.places, self.stopping = places, stopping
         self.tracking = Tracking.from_environment(variables, places.password)
         self.outcome = Outcome()
+        self.board = Board()
+        self.port = int(variables.get("SMALT_PAGE_PORT") or PORT)
+        self.logs: Optional[LogShipper] = None
         self.recording: Optional[Recording] = None
         self.shipper: Optional[Shipper] = None
         self.is_admitted = False
@@ -90,6 +96,7 @@ class Recorder:
         """A place for the results and the code in it; then the script may start."""
         self._report_so_far("before the script started", "Interrupted", contract)
         self.output_paths = {name: self.places.outputs / name for name in contract.outputs}
+        Page(self.board, _labels(contract), say).start(self.port)
         deadline = time.monotonic() + contract.finalizing
         self._before_the_script(contract, deadline, lambda: self._open(contract))
         assert self.recording
@@ -105,8 +112,11 @@ class Recorder:
                 "CodeInvalid", f"the code cannot be kept: {_listed(recording.lost.values())}; {ANOTHER_NAME}"
             )
         self._report_so_far("while the script ran", "ResultsNotStored", contract)
-        self.shipper = Shipper(self.tracking, recording.run, Spool(self.places.spool), say)
+        self.shipper = Shipper(self.tracking, recording.run, Spool(self.places.spool), say, self.board)
         self.shipper.start()
+        self.logs = LogShipper(self.places.logs, recording.show)
+        self.logs.start()
+        self.board.enter(RUNNING, "the script runs")
         leave(self.places.admission, {**self.outcome.tracking, "trackingUri": proxy.start()})
         self.is_admitted = True
 
@@ -186,6 +196,9 @@ class Recorder:
         Each part is tried for itself: a file that is refused, or a part that is not answered, costs no other part.
         """
         self._report_so_far("while its results were being stored", "ResultsNotStored", contract)
+        self.board.enter(FINALIZING, "the script has ended; its results are being stored")
+        if self.logs:
+            self.logs.stop()
         deadline = time.monotonic() + contract.finalizing
 
         def try_to(step: Callable[[], None], grace: float = GRACE_TO_STORE) -> None:
@@ -250,6 +263,7 @@ class Recorder:
             first = list(self.shipper.names)
         finite, other = self.recording.tracking.metrics(self.recording.run)
         order = {name: position for position, name in enumerate(first)}
+        finite = {name: value for name, value in finite.items() if not name.startswith(SYSTEM)}
         names = sorted(finite, key=lambda name: (order.get(name, len(order)), name))
         self.outcome.metrics = {name: finite[name] for name in names}
         self.outcome.non_finite = other
@@ -276,6 +290,16 @@ class Recorder:
 def recorder_logs(contract: Contract) -> str:
     """How to read what the recorder has said."""
     return f"kubectl logs -n {contract.namespace} job/{contract.name}-{contract.attempt} -c recorder"
+
+
+def _labels(contract: Contract) -> dict[str, str]:
+    """What Prometheus tells runs apart by."""
+    return {
+        "namespace": contract.namespace,
+        "run": contract.name,
+        "attempt": str(contract.attempt),
+        "experiment": contract.experiment,
+    }
 
 
 def _hint(contract: Optional[Contract]) -> str:

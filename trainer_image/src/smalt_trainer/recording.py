@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping
+from typing import BinaryIO, Mapping
 
 from smalt_trainer.contract import Contract, parameter_text
 from smalt_trainer.digests import files_below, manifest_text
@@ -73,6 +73,10 @@ class Recording:
             self.lost[words] = words
         for name, path in files:
             self._store(f"{below}/{name}", path)
+
+    def show(self, name: str, stream: BinaryIO) -> None:
+        """Store a file as it is now; it is stored again when it is complete."""
+        self.tracking.upload(self.experiment, self.run, name, stream)
 
     def store_output(self, output: Output) -> bool:
         """Store an output's files and, only when they are all there, its manifest; true when they are."""

@@ -1,4 +1,4 @@
-"""What a training script imports to log a metric: one appended line, no network, nothing to start or to end.
+"""What a training script imports to log a metric or its progress: one appended line, no network, nothing to start or to end.
 
 A line is handed to the kernel by a single write, so a script that is killed has lost nothing it logged.
 Outside a run (on a laptop) the same call prints the line, so that one script works in both places.
@@ -41,6 +41,19 @@ def log(name: str, value: float, step: int | None = None) -> None:
         sys.stdout.write(line + "}\n")
         return
     os.write(target, f'{line},"time":{time.time_ns() // 1000000}}}\n'.encode())
+
+
+def progress(percent: float) -> None:
+    """Say how much of the work is done, from 0 to 100; the run's status shows it with the time that is left."""
+    number = float(percent)
+    if not 0.0 <= number <= 100.0:
+        raise ValueError(f"progress {percent!r} is not from 0 to 100; pass percent to run.progress")
+    line = f'{{"progress":{number!r}}}\n'
+    target = _spool if _spool_process == os.getpid() else _open()
+    if target is None:
+        sys.stdout.write(line)
+    else:
+        os.write(target, line.encode())
 
 
 def _learn(name: str) -> str:

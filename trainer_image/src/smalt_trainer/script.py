@@ -17,7 +17,8 @@ from smalt_trainer.failures import ANOTHER_NAME, RunFailed
 from smalt_trainer.memory import MemoryWatch, memory_limit, size_text
 from smalt_trainer.places import Places
 from smalt_trainer.stopping import Stopping, terminated
-from smalt_trainer.streams import Stream, spooler
+from smalt_trainer.streams import Stream, spooler, system_logger
+from smalt_trainer.usage import Usage
 
 _GLANCE = 0.02
 _GRACE = 8.0
@@ -93,7 +94,10 @@ def run_script(contract: Contract, places: Places, variables: Mapping[str, str],
     sys.stdout.flush()
     out = Stream(process.stdout, 1, places.logs / "stdout.txt", spooler(places.spool))
     err = Stream(process.stderr, 2, places.logs / "stderr.txt")
+    usage = Usage(places.control_groups, system_logger(places.spool))
+    usage.start()
     ended_by = _wait(process, contract.timeout, stopping)
+    usage.stop()
     # What the command left running in its group is part of it, and would hold the log open.
     _end_group(process, gently=ended_by is not None)
     out.finish(5.0)

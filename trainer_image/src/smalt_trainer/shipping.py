@@ -8,10 +8,12 @@ from __future__ import annotations
 import threading
 from typing import Callable
 
+from smalt_trainer.board import Board
 from smalt_trainer.spool import Point, Spool
 from smalt_trainer.tracking import Refused, Tracking, Unreachable
 
 BATCH = 1000
+FIRST = 0.2
 EVERY = 1.0
 _LONGEST_PAUSE = 30.0
 
@@ -19,8 +21,8 @@ _LONGEST_PAUSE = 30.0
 class Shipper:
     """Ships what the spool holds; a batch that was not answered is kept and sent again."""
 
-    def __init__(self, tracking: Tracking, run: str, spool: Spool, say: Callable[[str], None]) -> None:
-        self._tracking, self._run, self._spool, self._say = tracking, run, spool, say
+    def __init__(self, tracking: Tracking, run: str, spool: Spool, say: Callable[[str], None], board: Board) -> None:
+        self._tracking, self._run, self._spool, self._say, self._board = tracking, run, spool, say, board
         self._waiting: list[Point] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
@@ -45,7 +47,7 @@ class Shipper:
             self._say(f"{self._spool.unreadable} lines of {self._spool.path} are no metrics and are left out")
 
     def _work(self) -> None:
-        pause = EVERY
+        pause = FIRST
         while not self._over.wait(pause):
             try:
                 while self._ship() and not self._over.is_set():
@@ -53,18 +55,33 @@ class Shipper:
                 pause = EVERY
             except Unreachable:
                 # Told at the end, if it lasts until then: `drain` meets the same server and has the deadline.
+                self._look_ahead()
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _ship(self) -> bool:
         """Ship one batch; true when there may be more."""
         if not self._waiting:
-            self._waiting = self._spool.read(BATCH)
+            self._waiting = self._read(self._spool)
             self.names.update(dict.fromkeys(point.name for point in self._waiting))
         if not self._waiting:
             return False
         self._send(self._waiting)
         self._waiting = []
         return True
+
+    def _read(self, spool: Spool) -> list[Point]:
+        points = spool.read(BATCH)
+        self._board.see([(point.name, point.value) for point in points], spool.offset)
+        if spool.percent is not None:
+            self._board.progress(spool.percent)
+            spool.percent = None
+        return points
+
+    def _look_ahead(self) -> None:
+        """What cannot be sent can still be shown."""
+        ahead = Spool(self._spool.path, max(self._spool.offset, self._board.seen))
+        while not self._over.is_set() and self._read(ahead):
+            pass
 
     def _send(self, points: list[Point]) -> None:
         """Send points; when the server refuses them, find the one it means and go on without it."""

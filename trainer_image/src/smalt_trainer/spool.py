@@ -34,22 +34,31 @@ class Point:
 
 
 def metric_line(line: bytes) -> Optional[bytes]:
-    """The spool's line for a line of standard output that is a metric, else None.
+    """The spool's line for a line of standard output that is a metric or says how far the script is, else None.
 
-    Anything else a script prints is its own affair, also JSON that merely resembles a metric.
+    Anything else a script prints is its own affair, also JSON that merely resembles one of them.
     """
     text = line.strip()
-    if not (text.startswith(b"{") and text.endswith(b"}") and b'"metric"' in text):
+    if not (text.startswith(b"{") and text.endswith(b"}") and (b'"metric"' in text or b'"progress"' in text)):
         return None
     try:
         item = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    if item.keys() == {"progress"}:
+        percent = percent_of(item["progress"])
+        return None if percent is None else json.dumps({"progress": percent}).encode() + b"\n"
     name, value, step = item.get("metric"), item.get("value"), item.get("step")
     if name_problem(name) or not _is_number(value) or not (step is None or _is_step(step)):
         return None
     point = {"metric": name, "value": float(value), "step": None if step is None else int(step), "time": _now()}
     return json.dumps(point).encode() + b"\n"
+
+
+def percent_of(value: Any) -> Optional[float]:
+    """A number from 0 to 100, or None."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= 100 else None
 
 
 def _is_number(value: Any) -> bool:
@@ -75,6 +84,7 @@ class Spool:
     path: Path
     offset: int = 0
     unreadable: int = 0
+    percent: Optional[float] = None
     _steps: dict[str, int] = field(default_factory=dict)
 
     def read(self, limit: int) -> list[Point]:
@@ -98,6 +108,9 @@ class Spool:
     def _point(self, line: bytes) -> Optional[Point]:
         try:
             item = json.loads(line)
+            if "progress" in item:
+                self.percent = percent_of(item["progress"])
+                return None
             name, value, step = item["metric"], float(item["value"]), item["step"]
             stamp = int(item["time"])
             # Anybody in the pod can write to this file: what the server has no place for would stop all that follows.

@@ -37,16 +37,20 @@ class Unreadable(Exception):
 
 
 class _Source:
-    """A file on its way: what fails in reading it must not look like a connection that failed."""
+    """A file on its way, no more of it than was promised, since it may grow meanwhile; what fails in reading it must not
+    look like a connection that failed."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
+        self.size = self._left = os.fstat(stream.fileno()).st_size
 
     def read(self, size: int) -> bytes:
         try:
-            return self._stream.read(size)
+            piece = self._stream.read(min(size, self._left))
         except OSError as error:
             raise Unreadable(error.strerror) from error
+        self._left -= len(piece)
+        return piece
 
 
 class Tracking:
@@ -101,7 +105,7 @@ class Tracking:
             raise Unreachable(f"{self.uri} answers {content[:40]!r}, which is no JSON object")
         return answer
 
-    def upload(self, experiment: str, run: str, name: str, content: bytes | Path) -> None:
+    def upload(self, experiment: str, run: str, name: str, content: bytes | Path | BinaryIO) -> None:
         """Store one artifact of a run; a file is streamed, and Unreadable when it cannot be."""
         try:
             self._put(experiment, run, name, content)
@@ -113,20 +117,24 @@ class Tracking:
             except Forbidden as error:
                 raise Refused(str(error), "403") from error
 
-    def _put(self, experiment: str, run: str, name: str, content: bytes | Path) -> None:
+    def _put(self, experiment: str, run: str, name: str, content: bytes | Path | BinaryIO) -> None:
         quoted = urllib.parse.quote(os.fsencode(name))
         url = f"{self.uri}/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run}/artifacts/{quoted}"
         headers = {"Content-Type": "application/octet-stream"}
         if isinstance(content, bytes):
             self._send("PUT", url, content, headers, _UPLOAD)
             return
+        if not isinstance(content, Path):
+            content.seek(0)
+            source = _Source(content)
+            self._send("PUT", url, source, {**headers, "Content-Length": str(source.size)}, _UPLOAD)
+            return
         try:
             stream = content.open("rb")
         except OSError as error:
             raise Unreadable(error.strerror) from error
         with stream:
-            headers["Content-Length"] = str(os.fstat(stream.fileno()).st_size)
-            self._send("PUT", url, _Source(stream), headers, _UPLOAD)
+            self._put(experiment, run, name, stream)
 
     def _send(self, method: str, url: str, data: Any, headers: Mapping[str, str], timeout: float) -> bytes:
         try:

@@ -38,6 +38,8 @@ WORKSPACE_ANNOTATION = "smalt.dev/workspace"
 # The user's image with the wrapper, which prepares and runs the script; and beside it what talks to the tracking server.
 CONTAINER = "training"
 RECORDER = "recorder"
+# Where the recorder shows /status.json and /metrics while the run goes on.
+PAGE_PORT = 9400
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 WORK = "/smalt/work"
 EXCHANGE = "/smalt/exchange"
@@ -276,6 +278,7 @@ def _recorder(attempt: Attempt) -> Json:
             mount("work", WORK, read_only=True),
         ],
         args=["record"],
+        ports=[{"name": "metrics", "containerPort": PAGE_PORT, "protocol": "TCP"}],
         env=[
             variable("MLFLOW_TRACKING_URI", tracking_uri(attempt.workspace)),
             variable("MLFLOW_TRACKING_USERNAME", "runs"),
