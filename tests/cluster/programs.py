@@ -18,12 +18,15 @@ PACKAGES = {
     "coredns": ("github.com/coredns/coredns",),
     "local-path-provisioner": ("github.com/rancher/local-path-provisioner",),
     "pause": ("smalt.dev/cluster/pause",),
+    # No part of the cluster: a real S3 server, which tests start on loopback.
+    "versitygw": ("github.com/versity/versitygw/cmd/versitygw",),
 }
 FLAGS = {
     "kubernetes": f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
     "coredns": "-s -w",
     "local-path-provisioner": "-s -w",
     "pause": "-s -w",
+    "versitygw": "-s -w",
 }
 LEAST_GO = (1, 24)
 

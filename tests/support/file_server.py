@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 
 
 class FileServer:
-    """Serves `files` by path; a path in `breaks` loses the connection after so many bytes, once for each number."""
+    """Serves `files` by path; a path in `breaks` loses the connection after so many bytes, once for each number.
 
-    def __init__(self, files: dict[str, bytes], breaks: dict[str, list[int]] | None = None) -> None:
+    With a certificate and its key it speaks https.
+    """
+
+    def __init__(
+        self,
+        files: dict[str, bytes],
+        breaks: dict[str, list[int]] | None = None,
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
         self.files = files
         self.breaks = breaks or {}
         self.redirects: dict[str, str] = {}
         self.ranges: list[str | None] = []
+        self.logins: list[str | None] = []
+        self.scheme = "https" if certificate else "http"
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -28,17 +40,22 @@ class FileServer:
                 """Tests read `ranges`; a line for each request would only hide their own output."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     @property
     def url(self) -> str:
         """The server's address."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self.scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def answer(self, request: BaseHTTPRequestHandler, body: bool = True) -> None:
         """One request: a redirect, nothing, or a file or the rest of one."""
         wanted = request.headers.get("Range")
         self.ranges.append(wanted)
+        self.logins.append(request.headers.get("Authorization"))
         if request.path in self.redirects:
             request.send_response(302)
             request.send_header("Location", self.redirects[request.path])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from smalt_trainer.download import DownloadFailed, address_problem, download, file_name, shown
+from smalt_trainer.download import address_problem, download, file_name, login, shown
+from smalt_trainer.transfer import FetchFailed
 from support.file_server import FileServer
 
 
@@ -80,7 +81,7 @@ def test_a_redirect_that_is_not_followed_is_told_without_its_signature(
 ) -> None:
     with FileServer({}) as files:
         files.redirects["/a"] = location
-        with pytest.raises(DownloadFailed, match=told) as failed:
+        with pytest.raises(FetchFailed, match=told) as failed:
             download(f"{files.url}/a", tmp_path / "a", print)
     assert "SECRET" not in str(failed.value)
 
@@ -88,13 +89,13 @@ def test_a_redirect_that_is_not_followed_is_told_without_its_signature(
 def test_a_redirect_to_plain_http_elsewhere_is_not_followed(tmp_path: Path) -> None:
     with FileServer({}) as files:
         files.redirects["/a"] = "http://example.org/a"
-        with pytest.raises(DownloadFailed, match=r"redirects to http://example\.org/a"):
+        with pytest.raises(FetchFailed, match=r"redirects to http://example\.org/a"):
             download(f"{files.url}/a", tmp_path / "a", print)
 
 
 def test_a_file_that_does_not_exist_is_asked_for_once(tmp_path: Path) -> None:
     with FileServer({}) as files:
-        with pytest.raises(DownloadFailed, match="404"):
+        with pytest.raises(FetchFailed, match="404"):
             download(f"{files.url}/a", tmp_path / "a", print)
         assert files.ranges == [None]
     assert list(tmp_path.iterdir()) == []
@@ -106,5 +107,17 @@ def test_transfers_that_bring_nothing_new_are_given_up_and_others_are_not(tmp_pa
         download(f"{files.url}/a", tmp_path / "a", print, tries=3, pause=0.001)
         assert (tmp_path / "a").read_bytes() == content
         files.breaks["/a"] = [0] * 5
-        with pytest.raises(DownloadFailed, match="3 times in a row"):
+        with pytest.raises(FetchFailed, match="3 times in a row"):
             download(f"{files.url}/a", tmp_path / "b", print, tries=3, pause=0.001)
+
+
+def test_a_login_is_given_to_the_server_itself_and_to_no_other(tmp_path: Path) -> None:
+    with FileServer({"/b": b"x"}) as first, FileServer({"/c": b"y"}) as second:
+        first.redirects |= {"/a": f"{first.url}/b", "/away": f"{second.url}/c"}
+        headers = login({"username": "ann", "password": "geheim"})
+        download(f"{first.url}/a", tmp_path / "a", print, headers=headers)
+        download(f"{first.url}/away", tmp_path / "c", print, headers=headers)
+        assert first.logins == ["Basic YW5uOmdlaGVpbQ=="] * 3
+        assert second.logins == [None]
+    assert login({"token": "t"}) == {"Authorization": "Bearer t"}
+    assert login({}) == {}

@@ -110,6 +110,27 @@ def manifest_text(entries: Iterable[Entry]) -> str:
     return _compact([{"path": one.path, "bytes": one.size, "sha256": one.sha256} for one in ordered])
 
 
+def entries_of(text: str) -> list[Entry]:
+    """The entries of a stored manifest. ValueError when it is none, or names a path outside of its folder."""
+    found = json.loads(text)
+    if not isinstance(found, list):
+        raise ValueError("it is no list")
+    made = []
+    for line in found:
+        if not isinstance(line, dict) or not isinstance(line.get("path"), str):
+            raise ValueError("an entry has no path")
+        made.append(Entry(inside(line["path"]), int(line["bytes"]), str(line["sha256"])))
+    return made
+
+
+def inside(path: str) -> str:
+    """The path, when it lies below the folder it is relative to under that very name; else ValueError."""
+    parts = path.split("/")
+    if not all(parts) or "." in parts or any(part.startswith("..") for part in parts) or "\0" in path:
+        raise ValueError(f"{path!r} would not lie below its folder under that very name")
+    return path
+
+
 def manifest_digest(entries: Iterable[Entry]) -> str:
     """The digest of an artifact: that of its manifest."""
     return text_digest(manifest_text(entries))

@@ -1,27 +1,25 @@
-"""Fetches one file over https: streamed to disk, taken up where it broke off, never over plain http to elsewhere."""
+"""One file over https: a source that can be taken up where it broke off, never over plain http to elsewhere."""
 
 from __future__ import annotations
 
+import base64
 import http.client
+import os
+import ssl
 import string
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Iterator, Mapping, Optional
 
-_CHUNK = 1 << 20
+from smalt_trainer.progress import Progress
+from smalt_trainer.transfer import TRIES, Answer, FetchFailed, Interrupted, transfer
+
 _STALLED = 60.0
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class DownloadFailed(Exception):
-    """The address did not yield the whole file; the message says why."""
-
-
-class _Interrupted(Exception):
-    """The transfer broke off; trying again may help."""
+_LONGEST_NAME = 200
 
 
 def address_problem(url: str) -> Optional[str]:
@@ -43,87 +41,138 @@ def shown(url: str) -> str:
 def file_name(url: str) -> str:
     """The name under which a fetched file is kept: the last part of the address's path."""
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rsplit("/", 1)[-1]
-    return name if name.strip(". ") and "\0" not in name else "data"
+    return name if is_file_name(name) else "data"
+
+
+def is_file_name(name: str) -> bool:
+    """A name that a file can have, and that a manifest keeps: what begins with two dots is the kubelet's own."""
+    fits = len(os.fsencode(name)) <= _LONGEST_NAME
+    return bool(name.strip(". ")) and fits and "\0" not in name and "/" not in name and not name.startswith("..")
+
+
+def login(credentials: Mapping[str, str]) -> dict[str, str]:
+    """The header for a token, or for a user and a password; none without either."""
+    if credentials.get("token"):
+        return {"Authorization": f"Bearer {credentials['token']}"}
+    if credentials.get("username") or credentials.get("password"):
+        pair = f"{credentials.get('username', '')}:{credentials.get('password', '')}"
+        return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode('ascii')}"}
+    return {}
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects only to addresses that would have been accepted in the first place."""
+    """Follows redirects only to addresses that would have been accepted in the first place; a login stays with its server."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         problem = address_problem(newurl)
         if problem:
-            raise DownloadFailed(f"it redirects to {shown(newurl)}, which {problem}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+            raise FetchFailed(f"it redirects to {shown(newurl)}, which {problem}")
+        made = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if made is not None and _origin(newurl) == _origin(req.full_url):
+            made.unredirected_hdrs.update(req.unredirected_hdrs)
+        return made
 
 
-def download(url: str, target: Path, say: Callable[[str], None], tries: int = 6, pause: float = 1.0) -> None:
-    """Fetch into `target`; tries in a row that bring nothing new are counted, those that bring something are not."""
-    problem = address_problem(url)
-    if problem:
-        raise DownloadFailed(f"it {problem}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
-    opener = urllib.request.build_opener(_SafeRedirects())
-    tag: list[str] = []
-    failures = 0
-    while True:
-        before = part.stat().st_size if part.exists() else 0
-        try:
-            _fetch(opener, url, part, before, tag)
-            part.replace(target)
-            return
-        except _Interrupted as error:
-            after = part.stat().st_size if part.exists() else 0
-            failures = 1 if after > before else failures + 1
-            if failures >= tries:
-                raise DownloadFailed(f"{error}, {tries} times in a row") from error
-            say(f"{shown(url)}: {error} after {after} bytes; going on from there")
-            time.sleep(min(pause * 2 ** (failures - 1), 30.0))
+def _origin(url: str) -> tuple[str, str]:
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
-def _fetch(opener: urllib.request.OpenerDirector, url: str, part: Path, start: int, tag: list[str]) -> None:
-    headers: dict[str, str] = {"Accept-Encoding": "identity", "User-Agent": "smalt-trainer"}
-    # Without a validator the rest could belong to another version of the file, so it is fetched from the start again.
-    if start and tag:
-        headers.update({"Range": f"bytes={start}-", "If-Range": tag[0]})
-    try:
-        asked = urllib.parse.quote(url, safe=string.punctuation)  # letters beyond ASCII go over the line encoded
-        request = urllib.request.Request(asked, headers=headers)  # noqa: S310 — `address_problem` has let it through
-        with opener.open(request, timeout=_STALLED) as response:
+class HttpFile:
+    """A file at an address; `headers` such as a login go to its own server alone."""
+
+    def __init__(
+        self,
+        url: str,
+        headers: Optional[Mapping[str, str]] = None,
+        opener: Optional[urllib.request.OpenerDirector] = None,
+        passing: frozenset[int] = frozenset({408, 416, 425, 429}),
+    ) -> None:
+        self.url, self.headers = url, dict(headers or {})
+        self.opener = opener or urllib.request.build_opener(_SafeRedirects())
+        self.passing = passing
+
+    @property
+    def shown(self) -> str:
+        """Without its query and user."""
+        return shown(self.url)
+
+    @contextmanager
+    def open(self, start: int, tag: str) -> Iterator[Answer]:
+        """Ask for the file, or for its rest when it is still the version of that tag."""
+        with self._asked(start, tag) as response:
             resumed = response.status == 206 and _continues(response.headers, start)
-            tag[:] = [value for value in (response.headers.get("ETag"),) if value and not value.startswith("W/")]
+            strong = response.headers.get("ETag") or ""
             length = response.headers.get("Content-Length")
-            received = _copy(response, part, "ab" if resumed else "wb")
-            if length is not None and received != int(length):
-                raise _Interrupted(f"the connection ended {int(length) - received} bytes early")
-    except urllib.error.HTTPError as error:
-        error.close()
+            yield Answer(
+                lambda size: _read(response, size),
+                start if resumed else 0,
+                int(length) if length is not None and length.isdigit() else None,
+                "" if strong.startswith("W/") else strong,
+            )
+
+    def _asked(self, start: int, tag: str) -> Any:
+        headers = {"Accept-Encoding": "identity", "User-Agent": "smalt-trainer"}
+        if start:
+            headers.update({"Range": f"bytes={start}-", "If-Range": tag})
+        try:
+            asked = urllib.parse.quote(
+                self.url, safe=string.punctuation
+            )  # letters beyond ASCII go over the line encoded
+            request = urllib.request.Request(asked, headers=headers)  # noqa: S310 — whoever made the source has checked it
+            for name, value in self.headers.items():
+                request.add_unredirected_header(name, value)
+            return self.opener.open(request, timeout=_STALLED)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refusal(error) from error
+        except (http.client.InvalidURL, ValueError) as error:
+            raise FetchFailed("it is no address that can be asked for; check its host and port") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise _broken(error) from error
+
+    def _refusal(self, error: urllib.error.HTTPError) -> Exception:
+        words = f"the server answered {error.code} {error.reason}"
         if error.code < 400:
-            raise DownloadFailed(f"the server answered {error.code}, a redirect that cannot be followed") from error
-        if error.code in (408, 416, 425, 429) or error.code >= 500:
-            if error.code == 416:
-                part.unlink(missing_ok=True)
-            raise _Interrupted(f"the server answered {error.code} {error.reason}") from error
-        raise DownloadFailed(f"the server answered {error.code} {error.reason}") from error
-    except (http.client.InvalidURL, ValueError) as error:
-        raise DownloadFailed("it is no address that can be asked for; check its host and port") from error
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        if isinstance(error, OSError) and error.errno in (28, 122):
-            raise DownloadFailed("there is no space left for it in the pod") from error
-        raise _Interrupted(f"the connection failed ({getattr(error, 'reason', None) or error})") from error
+            return FetchFailed(f"the server answered {error.code}, a redirect that cannot be followed")
+        if error.code in self.passing or error.code >= 500:
+            return Interrupted(words, afresh=error.code == 416)
+        return FetchFailed(words)
+
+
+def _read(response: Any, size: int) -> bytes:
+    try:
+        piece: bytes = response.read1(size)
+        return piece
+    except (OSError, http.client.HTTPException) as error:
+        raise _broken(error) from error
+
+
+def _broken(error: Exception) -> Exception:
+    reason = getattr(error, "reason", None) or error
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return FetchFailed(
+            f"its certificate is not trusted ({reason.verify_message}); add the certificate of its authority to the "
+            "ConfigMap in the Workspace's spec.trustBundle"
+        )
+    return Interrupted(f"the connection failed ({reason})")
 
 
 def _continues(headers: Mapping[str, str], start: int) -> bool:
     return (headers.get("Content-Range") or "").replace("bytes ", "").startswith(f"{start}-")
 
 
-def _copy(response: Any, part: Path, mode: str) -> int:
-    received = 0
-    with part.open(mode) as stream:
-        while True:
-            piece = response.read1(_CHUNK)
-            if not piece:
-                return received
-            stream.write(piece)
-            received += len(piece)
+def download(
+    url: str,
+    target: Path,
+    say: Callable[[str], None],
+    tries: int = TRIES,
+    pause: float = 1.0,
+    headers: Optional[Mapping[str, str]] = None,
+    progress: Optional[Progress] = None,
+) -> None:
+    """Fetch into `target`, over https alone. FetchFailed says why it cannot be had."""
+    problem = address_problem(url)
+    if problem:
+        raise FetchFailed(f"it {problem}")
+    transfer(HttpFile(url, headers), target, progress or Progress(shown(url), say), tries, pause)

@@ -7,8 +7,9 @@ from typing import Callable, Mapping, Tuple
 
 from smalt_trainer.contract import Input
 from smalt_trainer.digests import manifest, manifest_digest
-from smalt_trainer.download import DownloadFailed, download, file_name, shown
+from smalt_trainer.download import download, file_name, shown
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed
+from smalt_trainer.transfer import FetchFailed
 
 
 def prepare_inputs(
@@ -47,7 +48,7 @@ def _fetched(wanted: Input, folder: Path, say: Callable[[str], None]) -> Path:
     say(f"fetching inputs.{wanted.name} from {shown(url)}")
     try:
         download(url, target, say)
-    except DownloadFailed as error:
+    except FetchFailed as error:
         raise RunFailed(
             "InputFailed",
             f"inputs.{wanted.name}: {shown(url)} could not be fetched: {error}; check that the address answers from within "
