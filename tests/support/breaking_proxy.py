@@ -9,11 +9,13 @@ from types import TracebackType
 
 
 class BreakingProxy:
-    """Forwards to `port`. Each number of `cuts` ends a connection once so many more bytes have come from the server."""
+    """Forwards to `port`. Each number of `cuts` ends a connection once so many more bytes have come from the server, each
+    of `sent_cuts` once so many have gone to it; `broken` is set from the first break on."""
 
-    def __init__(self, port: int, cuts: list[int]) -> None:
-        self.target, self.cuts = port, list(cuts)
-        self.passed = 0
+    def __init__(self, port: int, cuts: list[int], sent_cuts: list[int] | None = None) -> None:
+        self.target, self.cuts, self.sent_cuts = port, list(cuts), list(sent_cuts or [])
+        self.passed = self.sent = 0
+        self.broken = threading.Event()
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -42,7 +44,7 @@ class BreakingProxy:
 
     def _serve(self, client: socket.socket) -> None:
         with client, socket.create_connection(("127.0.0.1", self.target)) as server:
-            threading.Thread(target=_pump, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
             with contextlib.suppress(OSError):
                 while piece := server.recv(65536):
                     allowed = self._allowed(len(piece))
@@ -61,10 +63,21 @@ class BreakingProxy:
                 return size
             allowed = size - (self.passed - self.cuts.pop(0))
             self.passed = 0
+            self.broken.set()
             return max(0, allowed)
 
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while piece := source.recv(65536):
-            target.sendall(piece)
+    def _pump(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := client.recv(65536):
+                with self._lock:
+                    self.sent += len(piece)
+                    if self.sent_cuts and self.sent > self.sent_cuts[0]:
+                        self.sent_cuts.pop(0)
+                        self.sent = 0
+                        self.broken.set()
+                        break
+                server.sendall(piece)
+            else:
+                return
+            for each in (client, server):
+                each.shutdown(socket.SHUT_RDWR)

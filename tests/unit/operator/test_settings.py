@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from smalt.__main__ import main
+from smalt.operate import main
 from smalt.settings import PREFIX, Settings, unique_identity
 
 
