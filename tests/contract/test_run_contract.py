@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -134,8 +135,74 @@ def test_only_the_container_that_fetches_sees_a_secret_of_the_users_and_the_scri
     assert "my-git" not in json.dumps([fetch, training])
 
 
-def test_a_run_whose_code_is_mounted_has_no_container_to_fetch_it() -> None:
-    pod = training_job(attempt(run(**SPEC)))["spec"]["template"]["spec"]
+EVERYWHERE: dict[str, Any] = {
+    "A_web": {"type": "uriFile", "path": "https://data.example/a.csv", "credentialsSecret": "web-login"},
+    "B_bucket": {"type": "uriFolder", "path": "s3://bucket/it", "credentialsSecret": "s3-login"},
+    "C_claim": {"type": "uriFolder", "path": "pvc://data/a.tar.gz", "unpack": True},
+    "D_map": {"type": "uriFile", "path": "configmap://rows/rows.csv"},
+    "E_run": {"type": "uriFolder", "path": "run://prep/clean"},
+    "F_model": {"type": "uriFolder", "path": "model://churn/3", "digest": DIGEST},
+    "G_pushed": {"type": "uriFile", "path": f"workspace://uploads/{'ab' * 32}/my data.csv"},
+}
+ARTIFACTS = {
+    "E_run": {"uri": "mlflow-artifacts:/1/a/artifacts/outputs/clean", "digest": DIGEST, "bytes": 1, "files": 1},
+    "F_model": {"uri": "mlflow-artifacts:/1/b/artifacts/outputs/model", "digest": DIGEST, "bytes": 1, "files": 1},
+}
+
+
+def everywhere() -> Attempt:
+    return dataclasses.replace(attempt(run(**SPEC | {"inputs": EVERYWHERE})), artifacts=ARTIFACTS)
+
+
+def test_every_place_an_input_can_be_in_arrives_at_whoever_brings_it(tmp_path: Path) -> None:
+    written = tmp_path / "run.json"
+    written.write_text(json.dumps(contract(everywhere())))
+    read = trainer.read_contract(written).inputs
+    assert [name for name, each in read.items() if not each.is_fetched] == ["D_map"]
+    assert (read["A_web"].url, read["B_bucket"].url) == ("https://data.example/a.csv", "s3://bucket/it")
+    assert (read["C_claim"].mount, read["C_claim"].unpack) == ("/smalt/mounts/C_claim/a.tar.gz", True)
+    stored = {name: each.artifact for name, each in read.items() if each.artifact}
+    assert stored == {
+        "E_run": trainer.Artifact("1/a/artifacts/outputs/clean", DIGEST),
+        "F_model": trainer.Artifact("1/b/artifacts/outputs/model", DIGEST),
+        "G_pushed": trainer.Artifact(f"uploads/{'ab' * 32}/my data.csv", DIGEST),
+    }
+    assert (read["F_model"].digest, read["E_run"].digest) == (DIGEST, None)
+    assert {name: each.path for name, each in read.items()} == {name: each["path"] for name, each in EVERYWHERE.items()}
+
+
+def test_what_brings_inputs_has_their_secrets_archives_and_the_stores_password_and_the_script_has_none_of_them() -> (
+    None
+):
+    it, places = training_job(everywhere())["spec"]["template"]["spec"], Places()
+    [fetch] = [each for each in it["initContainers"] if each["name"] == "fetch"]
+    [training] = [each for each in it["containers"] if each["name"] == "training"]
+    seen, by_script = ({at["mountPath"]: at["name"] for at in each["volumeMounts"]} for each in (fetch, training))
+    volumes = {each["name"]: each for each in it["volumes"]}
+    secrets = {
+        path.removeprefix(f"{places.credentials}/"): volumes[name]["secret"]["secretName"]
+        for path, name in seen.items()
+        if path.startswith(str(places.credentials))
+    }
+    read = trainer.parse_contract(contract(everywhere())).inputs
+    assert secrets == {each.credentials: each.secret for each in read.values() if each.credentials}
+    assert set(secrets.values()) == {"web-login", "s3-login"}
+    assert str(places.password.parent) in seen and "/smalt/mounts/C_claim" in seen
+    assert {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME"} <= {each["name"] for each in fetch["env"]}
+    assert "/smalt/mounts/D_map" in by_script and "/smalt/mounts/D_map" not in seen
+    assert not [path for path in by_script if path.startswith((str(places.credentials), "/smalt/mounts/C_claim"))]
+    assert str(places.password.parent) not in by_script
+
+
+def test_the_password_of_the_store_is_given_only_to_what_reads_the_store() -> None:
+    it = training_job(attempt(run(**SPEC)))["spec"]["template"]["spec"]
+    [fetch] = [each for each in it["initContainers"] if each["name"] == "fetch"]
+    assert "tracking" not in {at["name"] for at in fetch["volumeMounts"]}
+
+
+def test_a_run_that_has_everything_mounted_has_no_container_to_fetch_it() -> None:
+    spec = SPEC | {"inputs": {"rows": {"type": "uriFile", "path": "configmap://rows/rows.csv"}}}
+    pod = training_job(attempt(run(**spec)))["spec"]["template"]["spec"]
     assert [each["name"] for each in pod["initContainers"]] == ["tools", "environment"]
     assert "fetched" not in {each["name"] for each in pod["volumes"]}
 

@@ -332,7 +332,81 @@ BAD = (
         ("inputs[train]", "'configmap://rows/rows.csv'", "uriFile"),
         inputs={"train": INPUT | {"type": "uriFolder"}},
     ),
-    run("an input from s3", ("path", "'s3://x/y'", "configmap://"), inputs={"train": INPUT | {"path": "s3://x/y"}}),
+    run(
+        "an input of a store that is none",
+        ("path", "'gs://x/y'", "s3://bucket/key"),
+        inputs={"train": INPUT | {"path": "gs://x/y"}},
+    ),
+    run(
+        "a file that is a whole bucket",
+        ("inputs[train]", "'s3://data'", "s3://bucket/folder/file.csv", "uriFolder"),
+        inputs={"train": INPUT | {"path": "s3://data"}},
+    ),
+    run(
+        "a file that is a folder of a bucket",
+        ("inputs[train]", "'s3://data/2026/'", "uriFolder"),
+        inputs={"train": INPUT | {"path": "s3://data/2026/"}},
+    ),
+    run(
+        "a bucket with capitals",
+        ("path", "'s3://Data/x'", "s3://bucket/key"),
+        inputs={"train": INPUT | {"path": "s3://Data/x"}},
+    ),
+    run(
+        "a key that leads elsewhere",
+        ("path", "'s3://data/a/../b'", "no place to read from"),
+        inputs={"train": INPUT | {"path": "s3://data/a/../b"}},
+    ),
+    run(
+        "a run without its output",
+        ("path", "'run://prep'", "run://name/output"),
+        inputs={"train": INPUT | {"path": "run://prep"}},
+    ),
+    run(
+        "a run of another namespace",
+        ("path", "'run://team-b/prep/clean'", "run://name/output"),
+        inputs={"train": INPUT | {"path": "run://team-b/prep/clean"}},
+    ),
+    run(
+        "a model without its version",
+        ("path", "'model://churn'", "model://name/1"),
+        inputs={"train": INPUT | {"path": "model://churn"}},
+    ),
+    run(
+        "a model by its stage",
+        ("path", "'model://churn/Production'", "model://name/1"),
+        inputs={"train": INPUT | {"path": "model://churn/Production"}},
+    ),
+    run(
+        "a model of version 0",
+        ("path", "'model://churn/0'", "model://name/1"),
+        inputs={"train": INPUT | {"path": "model://churn/0"}},
+    ),
+    run(
+        "something of the store that nobody pushed",
+        ("path", "'workspace://1/abc/artifacts/x'", "smalt push"),
+        inputs={"train": INPUT | {"path": "workspace://1/abc/artifacts/x"}},
+    ),
+    run(
+        "an archive that stays a file",
+        ("inputs[train]", "unpack: true", "type: uriFolder"),
+        inputs={"train": INPUT | {"unpack": True}},
+    ),
+    run(
+        "an archive that is a whole volume",
+        ("inputs[train]", "'pvc://data'", "pvc://claim/path"),
+        inputs={"train": {"type": "uriFolder", "path": "pvc://data", "unpack": True}},
+    ),
+    run(
+        "a login for a ConfigMap",
+        ("inputs[train]", "credentialsSecret", "'configmap://rows/rows.csv'"),
+        inputs={"train": INPUT | {"credentialsSecret": "login"}},
+    ),
+    run(
+        "a login by a path",
+        ("credentialsSecret", "'../login'", "my-code"),
+        inputs={"train": INPUT | {"path": "s3://data/x", "credentialsSecret": "../login"}},
+    ),
     run(
         "an input that leaves its volume",
         ("path", "pvc://"),

@@ -208,7 +208,7 @@ def stored(tracking: TrackingServer, tmp_path: Path) -> Stored:
     made = tmp_path / "clean"
     (made / "sub").mkdir(parents=True)
     (made / "a.csv").write_bytes(b"a,b\n" * 1000)
-    (made / "sub/ä $(x) 'q'.csv").write_bytes(os.urandom(100_000))
+    (made / "sub/ä $(x) 'q'.csv").write_bytes(os.urandom(300_000))
     (made / "empty").write_bytes(b"")
     client = Tracking(tracking.url, "runs", tracking.passwords["runs"])
     experiment = client.experiment_id(f"team-a/{tmp_path.name}")
@@ -221,28 +221,30 @@ def stored(tracking: TrackingServer, tmp_path: Path) -> Stored:
 
 
 def store_of(tracking: TrackingServer, url: str = "", password: str = "") -> ArtifactStore:
-    headers = Tracking(tracking.url, "runs", password or tracking.passwords["runs"])._headers
+    headers = Tracking(tracking.url, "runs", password or tracking.passwords["runs"]).credentials
     return ArtifactStore(url or tracking.url, headers, tries=3, pause=0.01)
 
 
-def progress(total: int) -> Progress:
-    return Progress("inputs.train", print, total=total)
+def progress() -> Progress:
+    return Progress("inputs.train", print)
 
 
 def test_an_output_of_a_run_arrives_file_by_file_and_verified(
     tracking: TrackingServer, stored: Stored, tmp_path: Path
 ) -> None:
-    store_of(tracking).fetch(stored.place, stored.digest, tmp_path / "into", progress)
+    store_of(tracking).fetch(stored.place, stored.digest, tmp_path / "into", progress())
     assert manifest(tmp_path / "into") == manifest(stored.folder)
 
 
 def test_an_output_arrives_over_a_connection_that_breaks(
     tracking: TrackingServer, stored: Stored, tmp_path: Path
 ) -> None:
-    with BreakingProxy(tracking.port, [60_000, 60_000]) as proxy:
-        host = f"localhost:{proxy.port}"
-        store_of(tracking, f"http://{host}").fetch(stored.place, stored.digest, tmp_path / "into", progress)
+    said: list[str] = []
+    with BreakingProxy(tracking.port, [90_000, 90_000]) as proxy:
+        there = store_of(tracking, f"http://localhost:{proxy.port}")
+        there.fetch(stored.place, stored.digest, tmp_path / "into", Progress("inputs.train", said.append))
         assert proxy.cuts == []
+    assert [line.rpartition("; ")[2] for line in said] == ["going on from there"] * 2
     assert manifest(tmp_path / "into") == manifest(stored.folder)
 
 
@@ -250,16 +252,16 @@ def test_an_output_that_was_altered_since_is_refused(tracking: TrackingServer, s
     kept = tracking.data / "artifacts" / stored.place
     (kept / "a.csv").write_bytes(b"a,b\n" * 999 + b"A,b\n")
     with pytest.raises(Altered, match=r"file 'a\.csv' is not the one"):
-        store_of(tracking).fetch(stored.place, stored.digest, tmp_path / "into", progress)
+        store_of(tracking).fetch(stored.place, stored.digest, tmp_path / "into", progress())
     kept.with_name("clean.manifest.json").write_text("[]")
     with pytest.raises(Altered, match="manifest has digest sha256:"):
-        store_of(tracking).fetch(stored.place, stored.digest, tmp_path / "into", progress)
+        store_of(tracking).fetch(stored.place, stored.digest, tmp_path / "into", progress())
 
 
 def test_an_output_that_is_not_there_and_a_password_that_is_wrong_are_told(
     tracking: TrackingServer, stored: Stored, tmp_path: Path
 ) -> None:
     with pytest.raises(FetchFailed, match="answered 404"):
-        store_of(tracking).fetch("1/none/artifacts/outputs/clean", stored.digest, tmp_path / "into", progress)
+        store_of(tracking).fetch("1/none/artifacts/outputs/clean", stored.digest, tmp_path / "into", progress())
     with pytest.raises(FetchFailed, match=r"answered 401 .*, 3 times"):
-        store_of(tracking, password="wrong-password").fetch(stored.place, stored.digest, tmp_path / "into", progress)
+        store_of(tracking, password="wrong-password").fetch(stored.place, stored.digest, tmp_path / "into", progress())

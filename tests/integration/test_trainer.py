@@ -225,7 +225,8 @@ def test_an_input_that_breaks_off_twice_is_taken_up_where_it_ended(mlflow: dict[
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         inputs = {"train": {"type": "uriFile", "path": url, "source": {"url": url}, "digest": digest}}
         pod = RunPod(tmp_path, mlflow, script, inputs=inputs)
-        message = pod.run()
+        assert pod.fetch()["outcome"] == "succeeded"
+    message = pod.run()
     assert message["outcome"] == "succeeded", message
     assert str(len(content)) in pod.out
     assert files.ranges == [None, "bytes=1000000-", "bytes=3000000-"]

@@ -56,8 +56,23 @@ class RunPod:
             "SMALT_PAGE_PORT": str(self.port),
             **tracking,
         }
+        self.fetch_variables: dict[str, str] = {}
         self.training: subprocess.Popen[bytes] | None = None
         self.recorder: subprocess.Popen[bytes] | None = None
+
+    def fetch(self, **secrets: dict[str, str]) -> dict[str, Any]:
+        """The init container that brings what the contract names, with a Secret by purpose; its last words."""
+        for purpose, values in secrets.items():
+            folder = self.folder / "credentials" / purpose.replace("_", "-")
+            folder.mkdir(parents=True, exist_ok=True)
+            for key, value in values.items():
+                (folder / key).write_text(value)
+        variables = {"PATH": self.variables["PATH"], **self.fetch_variables, **self.recorder_variables}
+        process = self._started([sys.executable, "-s", "-u", str(SOURCE), "fetch"], variables, "fetch-")
+        code = process.wait(120)
+        message = self._words("termination-log")
+        assert (code == 0) == (message["outcome"] == "succeeded"), self.err
+        return message
 
     def start(self, python: str = sys.executable, tools: Path = SOURCE) -> RunPod:
         """Start the wrapper from the folder of the tools, the recorder beside it, and return at once."""
@@ -166,8 +181,8 @@ class RunPod:
 
     @property
     def err(self) -> str:
-        """What both containers printed as errors, our own lines included."""
-        files = [self.folder / "err.log", self.folder / "recorder-err.log"]
+        """What the containers printed as errors, our own lines included."""
+        files = [self.folder / f"{prefix}err.log" for prefix in ("fetch-", "", "recorder-")]
         return "".join(file.read_text() for file in files if file.exists())
 
 

@@ -150,7 +150,8 @@ def test_progress_is_told_every_ten_seconds_with_share_and_speed() -> None:
 def test_progress_of_many_files_counts_them_together() -> None:
     said: list[str] = []
     now = [0.0]
-    progress = Progress("inputs.all", said.append, clock=lambda: now[0], total=100)
+    progress = Progress("inputs.all", said.append, clock=lambda: now[0])
+    progress.of_many(100)
     for _ in range(2):
         progress.begins(0, 40)
         progress.advance(40)

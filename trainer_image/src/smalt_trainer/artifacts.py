@@ -16,6 +16,7 @@ from typing import Any, Callable, Mapping
 from smalt_trainer.digests import Entry, entries_of, file_sha256, text_digest
 from smalt_trainer.download import HttpFile
 from smalt_trainer.progress import Progress
+from smalt_trainer.tracking import Tracking
 from smalt_trainer.transfer import CHUNK, patiently, transfer
 
 # The server may be starting, or its password be made anew: it is asked for some minutes.
@@ -38,7 +39,12 @@ class ArtifactStore:
         # As everywhere, neither a proxy nor a redirect is on the way to this server: either would see the password.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())
 
-    def fetch(self, place: str, digest: str, into: Path, progress: Callable[[int], Progress]) -> list[Entry]:
+    @classmethod
+    def of(cls, tracking: Tracking) -> ArtifactStore:
+        """The store behind a tracking server, asked as whom the server knows."""
+        return cls(tracking.uri, tracking.credentials)
+
+    def fetch(self, place: str, digest: str, into: Path, progress: Progress) -> list[Entry]:
         """Every file of the artifact into the folder. FetchFailed, or Altered when something is not as pinned."""
         text = self._manifest(place)
         found = text_digest(text)
@@ -48,9 +54,9 @@ class ArtifactStore:
             entries = entries_of(text)
         except (ValueError, KeyError, TypeError) as error:
             raise Altered(f"its manifest is not one: {error}") from error
-        told = progress(sum(entry.size for entry in entries))
+        progress.of_many(sum(entry.size for entry in entries))
         with ThreadPoolExecutor(_AT_ONCE) as workers:
-            for _ in workers.map(lambda entry: self._file(place, entry, into, told), entries):
+            for _ in workers.map(lambda entry: self._file(place, entry, into, progress), entries):
                 pass
         return entries
 

@@ -11,14 +11,34 @@ from smalt_trainer.failures import RunFailed
 
 
 @dataclass(frozen=True)
+class Artifact:
+    """Files in the workspace's own store: where, and the digest of their manifest."""
+
+    place: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class Input:
-    """One named input: a path that is mounted already, or an address to fetch."""
+    """One named input: a path that is mounted, an address to fetch, or an artifact; exactly one of the three."""
 
     name: str
     kind: str
-    mount: Optional[str]
-    url: Optional[str]
-    digest: Optional[str]
+    # As the user wrote it.
+    path: str
+    mount: Optional[str] = None
+    url: Optional[str] = None
+    artifact: Optional[Artifact] = None
+    digest: Optional[str] = None
+    unpack: bool = False
+    # The folder of its Secret below `places.credentials`, and the Secret's name.
+    credentials: Optional[str] = None
+    secret: Optional[str] = None
+
+    @property
+    def is_fetched(self) -> bool:
+        """The container `fetch` brings it; else it is read where it is mounted."""
+        return self.mount is None or self.unpack
 
 
 @dataclass(frozen=True)
@@ -108,10 +128,21 @@ def _git(item: Mapping[str, Any]) -> GitCode:
 
 
 def _input(name: str, item: Mapping[str, Any]) -> Input:
-    source = item["source"]
-    if ("mount" in source) == ("url" in source):
-        raise ValueError(f"inputs.{name}.source must have exactly one of mount and url")
-    return Input(name, str(item["type"]), source.get("mount"), source.get("url"), item.get("digest"))
+    source, secret = item["source"], item.get("credentials") or {}
+    if len({"mount", "url", "artifact"} & source.keys()) != 1:
+        raise ValueError(f"inputs.{name}.source must have exactly one of mount, url and artifact")
+    return Input(
+        name=name,
+        kind=str(item["type"]),
+        path=str(item["path"]),
+        mount=source.get("mount"),
+        url=source.get("url"),
+        artifact=Artifact(str(source["artifact"]), str(source["digest"])) if "artifact" in source else None,
+        digest=item.get("digest"),
+        unpack=bool(item.get("unpack")),
+        credentials=secret.get("folder"),
+        secret=secret.get("secret"),
+    )
 
 
 def parameter_text(value: Any) -> str:

@@ -14,13 +14,16 @@ from pathlib import Path
 from types import FrameType
 from typing import MutableMapping, Optional
 
+from smalt_trainer.artifacts import ArtifactStore
 from smalt_trainer.contract import Contract, read_contract
 from smalt_trainer.facts import Facts, write_facts
 from smalt_trainer.failures import RunFailed
+from smalt_trainer.fetched_inputs import Fetcher
 from smalt_trainer.git import fetch_git
 from smalt_trainer.places import Places
 from smalt_trainer.stopping import terminated
 from smalt_trainer.termination import Outcome, termination_message, write_termination
+from smalt_trainer.tracking import Tracking
 from smalt_trainer.trust import extend_trust
 
 # Below `places.credentials`: the Secret that the code's source names.
@@ -62,6 +65,10 @@ def fetch(contract: Contract, places: Places, variables: MutableMapping[str, str
         folder = places.credentials / CODE
         commit = fetch_git(contract.code_git, places.fetched_code, scratch, folder, variables, say)
         facts.code["commit"] = commit
+    if any(each.is_fetched for each in contract.inputs.values()):
+        store = ArtifactStore.of(Tracking.from_environment(variables, places.password))
+        fetcher = Fetcher(places.fetched_inputs, scratch, places.credentials, store, say)
+        facts.inputs.update({name: each.as_json() for name, each in fetcher.fetch(contract.inputs).items()})
     shutil.rmtree(scratch)
     write_facts(places, facts)
     return facts

@@ -35,11 +35,6 @@ class Places:
         return self.work / "code"
 
     @property
-    def inputs(self) -> Path:
-        """Where inputs that are fetched are kept; mounted ones stay where they are."""
-        return self.work / "inputs"
-
-    @property
     def fetched(self) -> Path:
         """What the container `fetch` has brought; the script's container may only read it."""
         return self.root / "fetched"
@@ -48,6 +43,11 @@ class Places:
     def fetched_code(self) -> Path:
         """Code from git or an archive."""
         return self.fetched / "code"
+
+    @property
+    def fetched_inputs(self) -> Path:
+        """A folder for each input that was brought."""
+        return self.fetched / "inputs"
 
     @property
     def fetched_facts(self) -> Path:

@@ -21,20 +21,17 @@ def amount(size: int) -> str:
 class Progress:
     """Counts what comes, from one thread or several; a line every ten seconds, and one at the end."""
 
-    def __init__(
-        self,
-        what: str,
-        say: Callable[[str], None],
-        clock: Callable[[], float] = time.monotonic,
-        total: Optional[int] = None,
-    ) -> None:
+    def __init__(self, what: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self.what, self.say, self.clock = what, say, clock
-        self.total = total
-        # A total that is known beforehand is of many files; else each file says how long it is.
-        self._is_of_many = total is not None
+        self.total: Optional[int] = None
         self.received = 0
+        self._is_of_many = False
         self._began = self._told = clock()
         self._lock = threading.Lock()
+
+    def of_many(self, total: int) -> None:
+        """So many bytes are to come in several files; else each file says how long it is."""
+        self.total, self._is_of_many = total, True
 
     def begins(self, start: int, length: Optional[int]) -> None:
         """A file of that length from `start` on; what came of it before counts no more when it begins anew."""

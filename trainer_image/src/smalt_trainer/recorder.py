@@ -31,6 +31,7 @@ from smalt_trainer.stopping import GRACE_TO_CLOSE, GRACE_TO_STORE, GRACE_TO_WAIT
 from smalt_trainer.termination import (
     Outcome,
     known_digests,
+    known_sizes,
     known_texts,
     outcome_of,
     termination_message,
@@ -180,6 +181,7 @@ class Recorder:
             self.outcome.fail(RunFailed("Interrupted", told))
         self.outcome.tracking = tracking
         self.outcome.digests = {**self._digests(), **self.outcome.digests}
+        self.outcome.inputs = known_sizes((find(self.places.facts) or {}).get("inputs"))
         self.outcome.code = self._code()
 
     def _digests(self) -> dict[str, object]:

@@ -9,9 +9,12 @@ import re
 import urllib.parse
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterator, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Optional
 
 from smalt_trainer.transfer import Answer, FetchFailed, Interrupted, patiently
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
 
 KEYS = ("accessKeyId", "secretAccessKey", "sessionToken", "endpointUrl", "region")
 _REGION = "us-east-1"
@@ -133,10 +136,11 @@ class _Parts:
         import obstore
 
         until = min(self.asked + _PART, int(self.meta["size"]))
+        options: GetOptions = {"range": (self.asked, until)}
+        if self.meta.get("e_tag"):
+            options["if_match"] = self.meta["e_tag"]
         with translated():
-            answer = obstore.get(
-                self.store, self.key, options={"range": (self.asked, until), "if_match": self.meta.get("e_tag") or None}
-            )
+            answer = obstore.get(self.store, self.key, options=options)
             if any(answer.meta[each] != self.meta[each] for each in ("size", "e_tag", "last_modified")):
                 raise Interrupted("it was replaced meanwhile", afresh=True)
             self.pieces = iter(answer.stream(min_chunk_size=_PIECE))

@@ -27,6 +27,8 @@ class Outcome:
     digests: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     tracking: dict[str, str] = field(default_factory=dict)
+    # How large each input is.
+    inputs: dict[str, dict[str, int]] = field(default_factory=dict)
     # Which code was fetched: the commit, say.
     code: dict[str, str] = field(default_factory=dict)
 
@@ -53,6 +55,7 @@ class Outcome:
             "digests": self.digests,
             "outputs": self.outputs,
             "tracking": self.tracking,
+            "inputs": dict(self.inputs),
             "code": self.code,
         }
 
@@ -79,6 +82,18 @@ def known_digests(found: Any) -> dict[str, Any]:
     if isinstance(found, dict) and isinstance(found.get("data"), dict):
         made["data"] = known_texts(found["data"])
     return made
+
+
+def known_sizes(found: Any) -> dict[str, dict[str, int]]:
+    """The numbers of bytes and files of each input among it."""
+    if not isinstance(found, dict):
+        return {}
+    sizes = {str(name): each for name, each in found.items() if isinstance(each, dict)}
+    return {
+        name: {key: each[key] for key in ("bytes", "files")}
+        for name, each in sizes.items()
+        if all(type(each.get(key)) is int and each[key] >= 0 for key in ("bytes", "files"))
+    }
 
 
 def known_texts(found: Any) -> dict[str, str]:
@@ -123,7 +138,9 @@ def termination_message(outcome: Outcome, provisional: bool = False) -> bytes:
 def _drop_one(body: dict[str, Any]) -> bool:
     """Leave out one thing more; False when nothing is left that can be."""
     data = body["digests"].get("data")
-    if body["metrics"]:
+    if body["inputs"]:
+        body["inputs"].popitem()
+    elif body["metrics"]:
         body["metrics"].popitem()
     elif body["nonFinite"]:
         body["nonFinite"].pop()

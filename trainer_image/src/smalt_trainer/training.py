@@ -69,7 +69,7 @@ class Training:
         self._tell()
         EnvironmentRecord(self.places.environment).copy(self.places.environment_record)
         self.outcome.digests["environment"] = environment_digest(contract.environment, self.places.environment)
-        inputs, self.outcome.digests["data"] = prepare_inputs(contract.inputs, self.places.inputs, say)
+        inputs = self._prepare_inputs(contract)
         outputs = prepare_outputs(contract.outputs, self.places.outputs)
         self._tell()
         mlflow = self._admitted(contract)
@@ -83,9 +83,17 @@ class Training:
                 bring_in(folder, self.places.work, say)
         self.outcome.exit_code = 0
 
+    def _prepare_inputs(self, contract: Contract) -> dict[str, Path]:
+        brings = any(each.is_fetched for each in contract.inputs.values())
+        inputs = prepare_inputs(contract.inputs, read_facts(self.places).inputs if brings else {})
+        self.outcome.digests["data"] = {name: each.digest for name, each in inputs.items()}
+        self.outcome.inputs = {name: each.size for name, each in inputs.items()}
+        return {name: Path(each.path) for name, each in inputs.items()}
+
     def _tell(self) -> None:
         """What is known so far; from the code's digest on, the recorder keeps the code."""
-        leave(self.places.facts, {"digests": self.outcome.digests, "code": self.outcome.code})
+        facts = {"digests": self.outcome.digests, "inputs": self.outcome.inputs, "code": self.outcome.code}
+        leave(self.places.facts, facts)
 
     def _admitted(self, contract: Contract) -> dict[str, str]:
         """Wait until the recorder has a place for the results; the variables by which plain mlflow finds it."""

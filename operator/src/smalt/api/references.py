@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from smalt.api.conditions import find
+from smalt.api.inputs import needed
 from smalt.api.kinds import DEPLOYMENT, EXPERIMENT, MODEL, TRAINING_RUN, WORKSPACE, Kind
 from smalt.api.schema import Json
 
@@ -44,6 +45,7 @@ def refers_to(kind: Kind, resource: Json) -> tuple[Address, ...]:
         named.append((WORKSPACE, _text(resource, "workspace")))
     if kind is TRAINING_RUN:
         named.append((EXPERIMENT, _text(resource, "experiment")))
+        named.extend(_made_by(spec.get("inputs")))
     if kind is MODEL:
         named.append((TRAINING_RUN, _word(spec.get("source"), "run")))
         # A version belongs to its family, which is how all of them are found.
@@ -63,7 +65,7 @@ def seen_by_referrers(kind: Kind, resource: Json) -> object:
     if kind is EXPERIMENT:
         return metadata.get("uid"), verdict
     if kind is TRAINING_RUN:
-        return metadata.get("uid"), status.get("completionTime"), verdict
+        return metadata.get("uid"), status.get("phase"), status.get("completionTime"), verdict
     if kind is MODEL:
         return metadata.get("uid"), spec.get("stage"), verdict
     return None
@@ -81,6 +83,12 @@ def seen_by_referred(kind: Kind, resource: Json) -> object:
     if kind is DEPLOYMENT:
         return metadata.get("uid"), repr((resource.get("spec") or {}).get("model")), status.get("effectiveModel")
     return None
+
+
+def _made_by(inputs: object) -> list[tuple[Kind, str]]:
+    """The runs and models behind a run's inputs, each once."""
+    found = [needed(_word(each, "path")) for each in inputs.values()] if isinstance(inputs, dict) else []
+    return list(dict.fromkeys((TRAINING_RUN, each.run) if each.run else (MODEL, each.model) for each in found if each))
 
 
 def _text(resource: Json, field: str) -> str:

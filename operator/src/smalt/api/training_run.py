@@ -16,7 +16,8 @@ from smalt.api.code import (
     file_among_inline,
 )
 from smalt.api.experiment import ScalarMap
-from smalt.api.schema import KEY_PATTERN, RULES, Digest, Duration, Name, SmaltModel, keys, rule, rules
+from smalt.api.inputs import Input
+from smalt.api.schema import KEY_PATTERN, RULES, Duration, Name, SmaltModel, keys, rule, rules
 from smalt.api.status import Artifact, Status
 
 DEFAULT_TIMEOUT = "1h"
@@ -24,11 +25,6 @@ DEFAULT_FINALIZING = "24h"
 MOST_METRICS = 32
 ANOTHER_NAME = "under another name (a run is a record)"
 Stage = Literal["None", "Staging", "Production", "Archived"]
-INPUT_PATH = (
-    r"^(configmap://[a-z0-9]([-.a-z0-9]*[a-z0-9])?(/[-._A-Za-z0-9]+)?"
-    r"|pvc://[a-z0-9]([-.a-z0-9]*[a-z0-9])?(/[-._A-Za-z0-9+ ]+)*/?"
-    r"|https://[^@\s/]+/[^\s]*)$"
-)
 # As containers' runtimes read it: host and port, a path in lower case, a tag, a digest.
 IMAGE = (
     r"^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
@@ -59,44 +55,6 @@ class RunEnvironment(Packages):
         | None
     ) = None
     """Any image with Python 3.9 or later; Smalt's own trainer image when absent."""
-
-
-class Input(SmaltModel):
-    """Data for the run."""
-
-    model_config = {
-        "json_schema_extra": rules(
-            rule(
-                "self.type != 'uriFile' || !self.path.matches('^(configmap|pvc)://[^/]*/?$')",
-                says='"\'" + self.path + "\' is a whole folder: name the file in it, such as configmap://name/key or '
-                'pvc://claim/path, or write type: uriFolder"',
-            ),
-            rule(
-                "self.type != 'uriFolder' || !self.path.matches('^configmap://[^/]*/.')",
-                says='"\'" + self.path + "\' is a single file: write type: uriFile, or the ConfigMap without a key"',
-            ),
-        )
-    }
-
-    type: Literal["uriFile", "uriFolder"]
-    """uriFile: the placeholder is a file's path; uriFolder: a folder's."""
-    path: Annotated[
-        str,
-        Field(
-            max_length=2048,
-            json_schema_extra=rules(
-                rule(
-                    f"self.matches(r'{INPUT_PATH}') && !self.contains('/../') && !self.endsWith('/..')",
-                    "this is no place to read from: write configmap://name/key, pvc://claim/path or https://host/path",
-                    says='"\'" + self + "\' is no place to read from: write configmap://name/key, pvc://claim/path or '
-                    'https://host/path"',
-                )
-            ),
-        ),
-    ]
-    """configmap://name or configmap://name/key, pvc://claim or pvc://claim/path, or https://host/path."""
-    digest: Digest | None = None
-    """The digest that the data must have; another one fails the run before the script starts."""
 
 
 class Output(SmaltModel):
@@ -271,6 +229,9 @@ class TrainingRunStatus(Status):
     """Which code was fetched."""
     digests: Digests | None = None
     """What went in, by content."""
+    inputs: Annotated[dict[str, Artifact], Field(max_length=16)] | None = None
+    """What the inputs were: where they lay, and how large they are. Those that runs and Models make are known, and stay
+    what they are, from the first attempt's beginning."""
     outputs: Annotated[dict[str, Artifact], Field(max_length=8)] | None = None
     """What came out."""
     tracking: Tracking | None = None

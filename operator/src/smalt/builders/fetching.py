@@ -7,26 +7,37 @@ from __future__ import annotations
 
 from smalt.api.schema import Json
 from smalt.api.training_run import TrainingRunSpec
+from smalt.builders import input_sources
 from smalt.builders.pods import USER_NAME, container, mount, scratch, secret, variable
 
 CONTAINER = "fetch"
 FETCHED = "/smalt/fetched"
 CREDENTIALS = "/smalt/credentials"
 _VOLUME = "fetched"
-_SIZE = "20Gi"
+_CODE_SIZE = "20Gi"
+_INPUTS_SIZE = "200Gi"
 # git works on a pack in memory; the rest is streamed.
 MEMORY = "1Gi"
 _RESOURCES: Json = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": MEMORY}}
 
 
 def is_needed(spec: TrainingRunSpec) -> bool:
-    return spec.code.git is not None
+    return spec.code.git is not None or brings_inputs(spec)
+
+
+def brings_inputs(spec: TrainingRunSpec) -> bool:
+    return any(input_sources.is_fetched(each) for each in (spec.inputs or {}).values())
+
+
+def reads_store(spec: TrainingRunSpec) -> bool:
+    """It needs the password of the tracking server."""
+    return any(input_sources.is_stored(each) for each in (spec.inputs or {}).values())
 
 
 def credentials(spec: TrainingRunSpec) -> dict[str, str]:
     """The users' Secrets by what they are for, which is the name of the folder they are mounted as."""
     found = {"code": spec.code.git.credentials_secret if spec.code.git else None}
-    return {purpose: name for purpose, name in found.items() if name}
+    return {purpose: name for purpose, name in found.items() if name} | input_sources.credentials(spec)
 
 
 def volumes(spec: TrainingRunSpec) -> list[Json]:
@@ -34,7 +45,7 @@ def volumes(spec: TrainingRunSpec) -> list[Json]:
     if not is_needed(spec):
         return []
     secrets = [secret(f"credentials-{purpose}", name) for purpose, name in credentials(spec).items()]
-    return [scratch(_VOLUME, _SIZE), *secrets]
+    return [scratch(_VOLUME, _INPUTS_SIZE if brings_inputs(spec) else _CODE_SIZE), *secrets]
 
 
 def script_mounts(spec: TrainingRunSpec) -> list[Json]:
@@ -45,17 +56,18 @@ def script_mounts(spec: TrainingRunSpec) -> list[Json]:
 def fetch_container(
     spec: TrainingRunSpec, image: str, pull_policy: str, mounts: list[Json], environment: list[Json]
 ) -> Json | None:
-    """`mounts` are the contract and whom to trust, `environment` names the latter."""
+    """`mounts` are the contract, whom to trust and the workspace's store; `environment` names the latter two."""
     if not is_needed(spec):
         return None
     secrets = [
         mount(f"credentials-{purpose}", f"{CREDENTIALS}/{purpose}", read_only=True) for purpose in credentials(spec)
     ]
+    archives = [each.at for each in input_sources.mounted_inputs(spec) if each.by_fetch]
     return container(
         CONTAINER,
         image,
         pull_policy,
-        [*mounts, mount(_VOLUME, FETCHED), *secrets],
+        [*mounts, *archives, mount(_VOLUME, FETCHED), *secrets],
         args=["fetch"],
         env=[*USER_NAME, variable("HOME", FETCHED), variable("TMPDIR", FETCHED), *environment],
         resources=_RESOURCES,

@@ -6,15 +6,16 @@ command, arguments or variables of a container, where the kubelet would expand i
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
 from smalt.api.durations import seconds
 from smalt.api.kinds import JOB
 from smalt.api.references import Address
 from smalt.api.schema import Json
-from smalt.api.training_run import DEFAULT_FINALIZING, DEFAULT_TIMEOUT, Input, TrainingRunSpec
+from smalt.api.training_run import DEFAULT_FINALIZING, DEFAULT_TIMEOUT, TrainingRunSpec
 from smalt.api.workspace import InstanceType, WorkspaceSpec
-from smalt.builders import fetching, preparing
+from smalt.builders import fetching, input_sources, preparing
 from smalt.builders.command import Names, rendered
 from smalt.builders.compute import placement, resources
 from smalt.builders.manifests import labels_of, manifest
@@ -33,6 +34,8 @@ from smalt.builders.pods import (
 from smalt.builders.tracking import child_name, service_account_name, tracking_uri
 
 ANNOTATION = "smalt.dev/run"
+# What the inputs that runs and Models make were when the Job was made; a later attempt gets the same.
+INPUTS_ANNOTATION = "smalt.dev/inputs"
 # Where the results lie: the run itself names only its experiment, which may be gone by the time the Job ends.
 WORKSPACE_ANNOTATION = "smalt.dev/workspace"
 # The user's image with the wrapper, which prepares and runs the script; and beside it what talks to the tracking server.
@@ -63,6 +66,8 @@ class Attempt:
     pull_policy: str
     # What an earlier attempt fetched, as the run's status has it.
     fetched_code: Json = field(default_factory=dict)
+    # The artifacts of inputs that others make, by the input's name.
+    artifacts: Json = field(default_factory=dict)
 
     @property
     def image(self) -> str:
@@ -94,6 +99,8 @@ def training_job(attempt: Attempt) -> Json:
     }
     made = manifest(JOB, attempt.run, job_name(attempt.run.name, attempt.number), "training", spec=spec)
     made["metadata"]["annotations"] = {WORKSPACE_ANNOTATION: attempt.workspace.name}
+    if attempt.artifacts:
+        made["metadata"]["annotations"][INPUTS_ANNOTATION] = json.dumps(attempt.artifacts, sort_keys=True)
     return made
 
 
@@ -115,7 +122,7 @@ def contract(attempt: Attempt) -> Json:
         "code": _code(attempt),
         "environmentVariables": spec.environment_variables or {},
         "parameters": spec.parameters or {},
-        "inputs": {name: _input(name, each) for name, each in (spec.inputs or {}).items()},
+        "inputs": input_sources.input_sources(spec, attempt.artifacts),
         "outputs": {name: {"type": each.type} for name, each in (spec.outputs or {}).items()},
         "environment": _packages(spec),
         "image": attempt.image,
@@ -149,17 +156,6 @@ def _packages(spec: TrainingRunSpec) -> Json:
     return spec.environment.model_dump(by_alias=True, exclude_none=True, exclude={"image"})
 
 
-def _input(name: str, given: Input) -> Json:
-    made: Json = {"type": given.type, "path": given.path}
-    scheme, _, rest = given.path.partition("://")
-    if scheme == "https":
-        made["source"] = {"url": given.path}
-    else:
-        _, _, inside = rest.partition("/")
-        made["source"] = {"mount": f"/smalt/mounts/{name}" + (f"/{inside.rstrip('/')}" if inside.strip("/") else "")}
-    return made | ({"digest": given.digest} if given.digest else {})
-
-
 def config_maps(spec: TrainingRunSpec, workspace: WorkspaceSpec | None = None) -> list[str]:
     """The ConfigMaps that the pod mounts; the workspace's too when it is known."""
     named = [spec.code.config_map] if spec.code.config_map else []
@@ -172,23 +168,16 @@ def config_maps(spec: TrainingRunSpec, workspace: WorkspaceSpec | None = None) -
     return sorted(set(named))
 
 
-def _input_volumes(spec: TrainingRunSpec) -> list[tuple[Json, Json]]:
-    """Volume and mount of every input that is one. Volume names are lower-case, so inputs are counted."""
-    made = []
-    for number, (name, each) in enumerate(sorted((spec.inputs or {}).items())):
-        scheme, _, rest = each.path.partition("://")
-        target = rest.partition("/")[0]
-        volume = f"input-{number}"
-        at = mount(volume, f"/smalt/mounts/{name}", read_only=True)
-        if scheme == "configmap":
-            made.append((config_map(volume, target), at))
-        elif scheme == "pvc":
-            made.append(({"name": volume, "persistentVolumeClaim": {"claimName": target, "readOnly": True}}, at))
-    return made
+def tracking_variables(workspace: Address) -> list[Json]:
+    """Where the tracking server is, and as whom it is asked; the password is in a file."""
+    return [
+        variable("MLFLOW_TRACKING_URI", tracking_uri(workspace)),
+        variable("MLFLOW_TRACKING_USERNAME", "runs"),
+    ]
 
 
 def _pod(attempt: Attempt) -> Json:
-    inputs = _input_volumes(attempt.spec)
+    inputs = list(input_sources.mounted_inputs(attempt.spec))
     volumes = [
         annotation_file("run", ANNOTATION, "run.json"),
         secret_file("tracking", child_name(attempt.workspace.name), _PASSWORD),
@@ -198,7 +187,7 @@ def _pod(attempt: Attempt) -> Json:
         *preparing.volumes(attempt.workspace, attempt.workspace_spec),
         scratch("home", "1Gi"),
         scratch("tmp", "2Gi"),
-        *(volume for volume, _ in inputs),
+        *(each.volume for each in inputs),
         *fetching.volumes(attempt.spec),
     ]
     mounts = [
@@ -209,7 +198,7 @@ def _pod(attempt: Attempt) -> Json:
         preparing.environment_mount(),
         mount("home", "/smalt/home"),
         mount("tmp", "/tmp"),  # noqa: S108
-        *(at for _, at in inputs),
+        *(each.at for each in inputs if not each.by_fetch),
         *fetching.script_mounts(attempt.spec),
     ]
     if attempt.spec.code.config_map:
@@ -220,6 +209,10 @@ def _pod(attempt: Attempt) -> Json:
         volumes.append(config_map("trust", attempt.workspace_spec.trust_bundle.config_map))
         mounts.append(mount("trust", preparing.TRUST, read_only=True))
         reading.append(mount("trust", preparing.TRUST, read_only=True))
+    store = []
+    if fetching.reads_store(attempt.spec):
+        reading.append(mount("tracking", "/smalt/tracking", read_only=True))
+        store = tracking_variables(attempt.workspace)
     tools = container(
         "tools",
         attempt.trainer_image,
@@ -233,7 +226,7 @@ def _pod(attempt: Attempt) -> Json:
         attempt.trainer_image,
         attempt.pull_policy,
         reading,
-        preparing.trust_variables(attempt.workspace_spec),
+        [*store, *preparing.trust_variables(attempt.workspace_spec)],
     )
     training = container(
         CONTAINER,
@@ -279,10 +272,7 @@ def _recorder(attempt: Attempt) -> Json:
         ],
         args=["record"],
         ports=[{"name": "metrics", "containerPort": PAGE_PORT, "protocol": "TCP"}],
-        env=[
-            variable("MLFLOW_TRACKING_URI", tracking_uri(attempt.workspace)),
-            variable("MLFLOW_TRACKING_USERNAME", "runs"),
-        ],
+        env=tracking_variables(attempt.workspace),
         resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
         terminationMessagePolicy="File",
     )

@@ -53,7 +53,9 @@ def _neighbours(kind: Kind, change: Change, store: Store) -> Iterator[Wake]:
         counting = COUNTING_SECONDS if kind in (TRAINING_RUN, EXPERIMENT) else 0.0
         for resource in filter(None, change):
             for target in refers_to(kind, resource):
-                yield from _referred(target, store, counting)
+                # What a run is made from counts nobody who reads it.
+                if kind is not TRAINING_RUN or target.kind is EXPERIMENT:
+                    yield from _referred(target, store, counting)
 
 
 def _differs(seen: object, kind: Kind, change: Change) -> bool:

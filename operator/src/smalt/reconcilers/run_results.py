@@ -38,6 +38,9 @@ def facts(report: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
     digests = _digests(_section(report, "digests"), pod, spec)
     if digests:
         made["digests"] = digests
+    inputs = _inputs(_section(report, "inputs"), made.get("digests", {}).get("data", {}), spec)
+    if inputs:
+        made["inputs"] = inputs
     code = fetched_code(pod) if pod else {}
     return made | ({"code": code} if code else {})
 
@@ -47,6 +50,17 @@ def fetched_code(pod: Json) -> Json:
     found = _section(diagnosis.report(diagnosis.terminated(pod, fetching.CONTAINER) or {}), "code")
     commit = found.get("commit")
     return {"commit": commit} if isinstance(commit, str) and _COMMIT.fullmatch(commit) else {}
+
+
+def _inputs(found: Json, digests: Json, spec: TrainingRunSpec) -> Json:
+    """Where each input lay, without what may be a secret in its address, what it was, and how large."""
+    made = {}
+    for name, given in (spec.inputs or {}).items():
+        size = found.get(name)
+        if isinstance(size, dict) and name in digests and all(_is_size(size.get(key)) for key in ("bytes", "files")):
+            place = given.path.partition("?")[0] if given.path.startswith("https://") else given.path
+            made[name] = {"uri": place, "digest": digests[name], "bytes": size["bytes"], "files": size["files"]}
+    return made
 
 
 def _section(report: Json, name: str) -> Json:

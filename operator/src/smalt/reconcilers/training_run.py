@@ -26,7 +26,7 @@ from smalt.builders.training_job import (
     training_job,
 )
 from smalt.errors import InvalidCommand, TooLarge
-from smalt.reconcilers import diagnosis
+from smalt.reconcilers import diagnosis, run_inputs
 from smalt.reconcilers.last_words import LastWords
 from smalt.reconcilers.plan import NOTHING, Child, Plan
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
@@ -150,7 +150,10 @@ def begin(
         return Plan(status=_status(resource, said, now, "Pending"))
     try:
         workspace_spec = parsed(WorkspaceSpec, workspace)
-        job = _job(resource, spec, workspace, workspace_spec, number, settings, fetched)
+        inputs = run_inputs.resolved(resource, spec, workspace["metadata"]["name"], world)
+        if inputs.said:
+            return Plan(status=_status(resource, inputs.said, now, "Pending"))
+        job = _job(resource, spec, workspace, workspace_spec, number, settings, fetched, inputs.artifacts)
     except InvalidSpec as error:
         said = conditions.waiting("WaitingForWorkspace", f"Workspace '{workspace['metadata']['name']}': {error}")
         return Plan(status=_status(resource, said, now, "Pending"))
@@ -160,7 +163,8 @@ def begin(
     if job is None:
         return Plan(status=_status(resource, unknown_type(spec, workspace, workspace_spec), now, "Pending"))
     said = pod_starting(job["metadata"]["name"])
-    new = _status(resource, said, now, "Pending", attempt=number, job=job["metadata"]["name"], code=fetched)
+    told = {"attempt": number, "job": job["metadata"]["name"], "code": fetched} | run_inputs.facts(inputs.artifacts)
+    new = _status(resource, said, now, "Pending", **told)
     return Plan(status=new, apply=(Child(job, once=True),))
 
 
@@ -224,6 +228,7 @@ def _job(
     number: int,
     settings: Settings,
     fetched: Json | None,
+    artifacts: Json,
 ) -> Json | None:
     """The Job's manifest; None when nobody defined the instance type."""
     instance = compute.instance_type(workspace_spec, spec.instance_type)
@@ -241,6 +246,7 @@ def _job(
             trainer_image=settings.trainer_image,
             pull_policy=settings.image_pull_policy,
             fetched_code=fetched or {},
+            artifacts=artifacts,
         )
     )
 
@@ -251,7 +257,7 @@ def _job(
 def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) -> Plan:
     pods = world.owned(POD, job["metadata"]["uid"])
     name = job["metadata"]["name"]
-    told = {"attempt": attempt_of(job, resource), "job": name}
+    told = {"attempt": attempt_of(job, resource), "job": name} | run_inputs.facts(run_inputs.given_to(job))
     if not pods:
         events = live.get(Refusals(job["metadata"]["namespace"]))
         finding = diagnosis.refused(events_of(events, job["metadata"]["uid"]))
@@ -369,7 +375,7 @@ def succeeded(resource: Json, spec: TrainingRunSpec, job: Json, world: World, li
     if not words.are_complete and is_still_hoped_for(job, now):
         return Plan(requeue_after=1.0)
     report = words.recorder
-    told = _told(resource, job, now) | facts(report, pod, spec)
+    told = _told(resource, job, now, facts(report, pod, spec))
     if not report:
         message = (
             f"Job '{job['metadata']['name']}' ended well, but its pod was gone before its results could be read; the "
@@ -431,7 +437,7 @@ def failed(resource: Json, spec: TrainingRunSpec, job: Json, world: World, now: 
     message = (
         finding.message if ANOTHER_NAME in finding.message else f"{finding.message}; apply the change {ANOTHER_NAME}"
     )
-    told = _told(resource, job, now) | facts(words.facts, pod, spec)
+    told = _told(resource, job, now, facts(words.facts, pod, spec))
     return Plan(
         status=_status(resource, conditions.stalled(finding.reason, message), now, "Failed", **told), is_final=True
     )
@@ -455,7 +461,7 @@ def _cause(job: Json, pod: Json | None, words: LastWords, limit: str) -> diagnos
         return diagnosis.Finding(
             "CodeUnavailable",
             f"container '{fetching.CONTAINER}' of Job '{name}' was killed because it needed more than {fetching.MEMORY} of "
-            "memory: name a smaller repository in code.git, without data in it",
+            "memory: name a smaller repository in code.git, without data in it, or fewer files in the inputs",
         )
     if words.environment_state.get("reason") == "OOMKilled":
         return diagnosis.Finding(
@@ -496,19 +502,26 @@ def _init_failure(pod: Json) -> Json | None:
     return None
 
 
-def _told(resource: Json, job: Json, now: datetime) -> Json:
+def _told(resource: Json, job: Json, now: datetime, found: Json) -> Json:
+    """What is known of the attempt: the Job's own facts, and what was `found` in its pod's last words."""
     report = job.get("status") or {}
     end = ended_at(job)
+    given = run_inputs.facts(run_inputs.given_to(job))
+    both = {part: given.get(part, {}) | found.get(part, {}) for part in ("inputs", "digests")}
+    # Where an artifact lies exactly, the pod's own words do not say.
+    both["inputs"] |= given.get("inputs", {})
     return {
         "attempt": attempt_of(job, resource),
         "job": job["metadata"]["name"],
         "startTime": report.get("startTime"),
         "completionTime": report.get("completionTime") or conditions.instant(end or now),
+        **found,
+        **{part: facts for part, facts in both.items() if facts},
     }
 
 
 def _status(resource: Json, said: list[Json], now: datetime, phase: str, **told: object) -> Json:
-    before = kept(resource, "attempt", "job", "startTime", "code")
+    before = kept(resource, "attempt", "job", "startTime", "code", "inputs")
     return status(
         resource, said, now, phase=phase, **(before | {key: value for key, value in told.items() if value is not None})
     )
