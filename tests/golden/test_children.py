@@ -90,6 +90,27 @@ def test_children_of_a_workspace_with_everything_set(golden: Golden) -> None:
     golden("workspace_full", planned("workspace", it=resource(WORKSPACE, "lab", spec, ready())))
 
 
+BUCKET = {"url": "s3://ml-artifacts/team-a", "credentialsSecret": "bucket"}
+ELSEWHERE = {"tracking": {"external": {"uri": "https://mlflow.example/", "credentialsSecret": "mlflow"}}}
+
+
+def test_children_of_a_workspace_that_keeps_nothing_on_a_volume(golden: Golden) -> None:
+    spec = {
+        "storage": BUCKET,
+        "tracking": {"databaseSecret": "history"},
+        "trustBundle": {"configMap": "corporate-ca"},
+    }
+    golden("workspace_elsewhere", planned("workspace", it=resource(WORKSPACE, "lab", spec, ready())))
+
+
+def test_children_of_a_workspace_with_somebody_elses_server(golden: Golden) -> None:
+    golden("workspace_external", planned("workspace", it=resource(WORKSPACE, "lab", ELSEWHERE, ready())))
+
+
+def test_a_run_that_is_recorded_by_somebody_elses_server(golden: Golden) -> None:
+    golden("training_run_external", planned("trainingrun", workspace(ELSEWHERE), experiment(), it=run()))
+
+
 def test_the_job_of_the_run(golden: Golden) -> None:
     golden("training_run", planned("trainingrun", sample("workspace"), sample("experiment")))
 

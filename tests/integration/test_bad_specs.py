@@ -103,6 +103,42 @@ BAD = (
         "a trust bundle that is no name", ("spec.trustBundle.configMap", "'../ca'"), trustBundle__configMap="../ca"
     ),
     workspace("a volume of less than nothing", ("spec.storage.size", "not negative"), storage__size="-1Gi"),
+    workspace(
+        "a bucket by https",
+        ("spec.storage.url", "s3://bucket/prefix"),
+        storage={"url": "https://s3.example/bucket", "credentialsSecret": "bucket"},
+    ),
+    workspace(
+        "a bucket with a way out",
+        ("spec.storage.url", "no bucket", "s3://bucket/prefix"),
+        storage={"url": "s3://bucket/../other", "credentialsSecret": "bucket"},
+    ),
+    workspace(
+        "a bucket that nobody opens",
+        ("spec.storage", "credentialsSecret", "accessKeyId"),
+        storage={"url": "s3://bucket/prefix"},
+    ),
+    workspace(
+        "two histories",
+        ("spec.tracking", "one of databaseSecret", "external"),
+        tracking={"databaseSecret": "pg", "external": {"uri": "https://mlflow.example"}},
+    ),
+    workspace(
+        "a volume for somebody else's history",
+        ("spec", "leave storage out"),
+        storage={"size": "1Gi"},
+        tracking={"external": {"uri": "https://mlflow.example"}},
+    ),
+    workspace(
+        "a password in the server's address",
+        ("spec.tracking.external.uri", "without credentials"),
+        tracking={"external": {"uri": "https://me:secret@mlflow.example"}},
+    ),
+    workspace(
+        "a database by its address",
+        ("spec.tracking.databaseSecret", "no name of an object"),
+        tracking={"databaseSecret": "postgresql://db"},
+    ),
     workspace("a volume of nothing", ("spec.storage", "storage.size must be more", "10Gi"), storage__size=0),
     workspace(
         "a storage class with a line break",

@@ -56,7 +56,9 @@ def tracking_environment() -> Path:
 class TrackingServer:
     """`python -m smalt_tracking` on a free loopback port; its data folder outlives a restart, not the block."""
 
-    def __init__(self, allowed_hosts: str = "") -> None:
+    def __init__(
+        self, allowed_hosts: str = "", database: str | None = None, variables: dict[str, str] | None = None
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="smalt-tracking-"))
         self.data = self.folder / "data"
         self.secrets = self.folder / "secrets"
@@ -66,8 +68,13 @@ class TrackingServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self.allowed_hosts = ",".join(filter(None, [f"127.0.0.1:{self.port}", allowed_hosts]))
         self.process: subprocess.Popen[bytes] | None = None
+        self.database = self.folder / "database"
+        self.variables = variables or {}
         self.data.mkdir()
         self.secrets.mkdir()
+        self.has_database = database is not None
+        if database:
+            self.database.write_text(database)
         (self.secrets / "flask-secret-key").write_text(secrets.token_urlsafe(32))
         self.new_passwords()
 
@@ -104,6 +111,10 @@ class TrackingServer:
             "SMALT_PORT": str(self.port),
             "SMALT_DATA": str(self.data),
             "SMALT_SECRETS": str(self.secrets),
+            "SMALT_DATABASE": str(self.database),
+            "SMALT_DATABASE_SECRET": "history" if self.has_database else "",
+            "TMPDIR": str(self.folder),
+            **self.variables,
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -39,7 +39,7 @@ def filled(path: str) -> str:
 
 if __name__ == "__main__":
     data, secrets = map(Path, sys.argv[1:])
-    guard = create(Settings("127.0.0.1", 5000, data, secrets, ()))
+    guard = create(Settings("127.0.0.1", 5000, data, secrets, (), data / "no-database", "", "", ""))
     from mlflow.server import app
 
     print(json.dumps(sorted(set(routes(guard.application, app)))))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -41,31 +39,12 @@ class Health:
         return alive, "ready" if alive else words
 
 
-class _DualStack(ThreadingHTTPServer):
-    """Reached by either kind of address: a pod may have only one of them."""
-
-    address_family = socket.AF_INET6
-
-    def server_bind(self) -> None:
-        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
-
-
-def _listening(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-    """On every address of the host; where its kernel has no IPv6, on those of IPv4."""
-    try:
-        return _DualStack(("::", port), handler)
-    except OSError as error:
-        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-            raise
-        return ThreadingHTTPServer(("", port), handler)
-
-
 class ProbeServer:
     """Serves until it is stopped."""
 
     def __init__(self, port: int, health: Health, registry: CollectorRegistry) -> None:
-        self._server = _listening(port, _handler(health, registry))
+        self._server = ThreadingHTTPServer(("", port), _handler(health, registry))
+        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="probes", daemon=True)
 
     @property

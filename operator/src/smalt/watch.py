@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import aiohttp
 import kopf
 
 from smalt.api.kinds import CHILDREN, GROUP, MANAGED_SELECTOR, OURS, VERSION, WATCHED, Kind
 from smalt.api.schema import Json
-from smalt.cluster import CHUNK, Cluster, RequestObserver
+from smalt.cluster import CHUNK, Cluster
 from smalt.engine.loop import Loop
 from smalt.engine.store import is_newer
 from smalt.errors import ApiError, NotFound, WatchLost
@@ -91,7 +90,6 @@ class Watch:
         # UIDs whose deletion was told while a list was being read: its later pages are as old as its first.
         self._lost: set[str] | None = None
         self._priming = asyncio.Lock()
-        self._logged_in: tuple[kopf.ConnectionInfo, kopf.AiohttpSession] | None = None
         self._broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def wait_for_api(self) -> None:
@@ -195,20 +193,10 @@ class Watch:
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(self._log_in)
+        kopf.on.login(registry=registry)(log_in)
         for kind in WATCHED:
             kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(self._handler(kind))
         return registry
-
-    async def _log_in(self, **kwargs: Any) -> kopf.AiohttpSession | None:
-        """A session such as kopf would make, but one whose requests are counted; kopf closes it."""
-        found = connection(**kwargs)
-        if found is None:
-            return None
-        # The same again after it was refused: kopf knows the session that it has closed, and gives up.
-        if self._logged_in is None or self._logged_in[0] != found:
-            self._logged_in = found, session(found, self._loop.metrics)
-        return self._logged_in[1]
 
     def _handler(self, kind: Kind) -> Callable[..., Any]:
         async def on_event(event: Json, **_: Any) -> None:
@@ -235,30 +223,9 @@ def kopf_identity(name: str) -> Any:
     return name
 
 
-def connection(**kwargs: Any) -> kopf.ConnectionInfo | None:
+def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
     """The pod's service account, else the kubeconfig: the same as ours."""
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
-
-
-def session(found: kopf.ConnectionInfo, observer: RequestObserver) -> kopf.AiohttpSession:
-    """The observer is told of every request, as Cluster tells it of its own."""
-
-    async def answered(_: object, __: object, request: aiohttp.TraceRequestEndParams) -> None:
-        observer.requested(request.method.upper(), request.url.authority, str(request.response.status))
-
-    async def failed(_: object, __: object, request: aiohttp.TraceRequestExceptionParams) -> None:
-        observer.requested(request.method.upper(), request.url.authority, type(request.exception).__name__)
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_end.append(answered)
-    trace.on_request_exception.append(failed)
-    made = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
-        headers=found.as_http_headers(),
-        proxy=found.proxy_url,
-        trace_configs=[trace],
-    )
-    return kopf.AiohttpSession(server=found.server, default_namespace=found.default_namespace, aiohttp_session=made)
 
 
 def _uid(resource: Json) -> str:

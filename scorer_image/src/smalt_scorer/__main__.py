@@ -106,14 +106,16 @@ def parser() -> argparse.ArgumentParser:
 def fetch_model(options: argparse.Namespace) -> None:
     # As process 1 of a container it would not be ended by a signal that nobody handles.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    names = ("SMALT_TRACKING_URI", "SMALT_TRACKING_USERNAME", "SMALT_TRACKING_PASSWORD")
-    missing = [name for name in names if not os.environ.get(name)]
-    if missing:
+    uri = os.environ.get("SMALT_TRACKING_URI")
+    if not uri:
         raise Failure(
-            "InternalError", f"{', '.join(missing)} is not set: operator and scorer image must be of the same release"
+            "InternalError", "SMALT_TRACKING_URI is not set: operator and scorer image must be of the same release"
         )
+    # An MLflow server that somebody else runs may ask for no name.
+    names = ("SMALT_TRACKING_USERNAME", "SMALT_TRACKING_PASSWORD", "SMALT_TRUST_BUNDLE")
+    server = Artifacts(uri, *(os.environ.get(name, "") for name in names))
     contract = contracts.read(options.contract)
-    folder = fetch(contract.model, options.into, Artifacts(*(os.environ[name] for name in names)), options.patience)
+    folder = fetch(contract.model, options.into, server, options.patience)
     print(f"Model '{contract.model.object_name}' is verified ({contract.model.digest}) in {folder}", flush=True)
 
 

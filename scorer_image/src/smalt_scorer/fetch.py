@@ -10,13 +10,16 @@ import base64
 import hashlib
 import http.client
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from smalt_scorer.contract import Model
 from smalt_scorer.digests import Entry, entries_of, manifest, manifest_digest, text_digest
@@ -35,8 +38,15 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-# The server is in the cluster: a proxy of the container's environment is not on the way to it.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+@cache
+def opener(bundle: str) -> urllib.request.OpenerDirector:
+    """The server is the workspace's: a proxy of the container's environment is not on the way to it. `bundle` is a file
+    of certificates that are trusted besides the system's."""
+    trusted = ssl.create_default_context()
+    if bundle:
+        trusted.load_verify_locations(cafile=bundle)
+    handlers = urllib.request.ProxyHandler({}), _NoRedirect, urllib.request.HTTPSHandler(context=trusted)
+    return urllib.request.build_opener(*handlers)
 
 
 @dataclass(frozen=True)
@@ -44,14 +54,18 @@ class Server:
     """Where the artifacts are, and who asks."""
 
     uri: str
-    username: str
-    password: str
+    username: str = ""
+    password: str = ""
+    trust_bundle: str = ""
 
-    def request(self, path: str) -> urllib.request.Request:
+    def open(self, path: str) -> Any:
+        """The answer to a GET of an artifact."""
         quoted = urllib.parse.quote(path, errors="surrogateescape")
         url = f"{self.uri.rstrip('/')}/api/2.0/mlflow-artifacts/artifacts/{quoted}"
         token = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
-        return urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})
+        headers = {"Authorization": f"Basic {token}"} if self.username else {}
+        request = urllib.request.Request(url, headers=headers)
+        return opener(self.trust_bundle).open(request, timeout=_TIMEOUT_SECONDS)
 
 
 def mismatch(model: Model, found: str) -> Failure:
@@ -124,7 +138,7 @@ def _file(model: Model, server: Server, path: str, entry: Entry, into: Path, pat
 def _download(server: Server, path: str, entry: Entry, target: Path) -> str:
     """The SHA-256 of what came; no more is read than was registered."""
     sha, size = hashlib.sha256(), 0
-    with _OPENER.open(server.request(path), timeout=_TIMEOUT_SECONDS) as answer, target.open("wb") as file:
+    with server.open(path) as answer, target.open("wb") as file:
         while size <= entry.size and (piece := answer.read(_CHUNK)):
             sha.update(piece)
             file.write(piece)
@@ -137,7 +151,7 @@ def _download(server: Server, path: str, entry: Entry, target: Path) -> str:
 
 
 def _text(server: Server, path: str) -> str:
-    with _OPENER.open(server.request(path), timeout=_TIMEOUT_SECONDS) as answer:
+    with server.open(path) as answer:
         return bytes(answer.read()).decode("utf-8", "surrogateescape")
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import http.client
-import socket
 from collections.abc import Iterator
 
 import pytest
 
-from smalt import probes
 from smalt.metrics import Metrics
 from smalt.probes import STUCK_SECONDS, Health, ProbeServer
 
@@ -66,8 +63,8 @@ def server(health: Health) -> Iterator[ProbeServer]:
     made.stop()
 
 
-def answer(server: ProbeServer, path: str, host: str = "127.0.0.1") -> tuple[int, str, str]:
-    connection = http.client.HTTPConnection(host, server.port, timeout=5)
+def answer(server: ProbeServer, path: str) -> tuple[int, str, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
     try:
         connection.request("GET", path)
         found = connection.getresponse()
@@ -94,30 +91,3 @@ def test_metrics_are_text_that_prometheus_reads(server: ProbeServer) -> None:
 def test_another_path_is_told_what_there_is(server: ProbeServer) -> None:
     status, _, words = answer(server, "/")
     assert status == 404 and all(path in words for path in ("/healthz", "/readyz", "/metrics"))
-
-
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this host has no IPv6")
-def test_it_is_reached_by_either_kind_of_address(server: ProbeServer) -> None:
-    assert answer(server, "/healthz", "::1")[0] == answer(server, "/healthz", "127.0.0.1")[0] == 200
-
-
-def refusing(code: int) -> type:
-    class Refused(probes._DualStack):
-        def server_bind(self) -> None:
-            raise OSError(code, "refused")
-
-    return Refused
-
-
-@pytest.mark.parametrize("code", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
-def test_a_host_without_ipv6_is_served_all_the_same(monkeypatch: pytest.MonkeyPatch, health: Health, code: int) -> None:
-    monkeypatch.setattr(probes, "_DualStack", refusing(code))
-    made = ProbeServer(0, health, Metrics().registry)
-    made.start()
-    assert answer(made, "/healthz")[0] == 200
-    made.stop()
-
-
-def test_a_port_that_is_taken_is_no_reason_to_try_another_kind_of_address(server: ProbeServer, health: Health) -> None:
-    with pytest.raises(OSError, match="in use"):
-        ProbeServer(server.port, health, Metrics().registry)

@@ -7,11 +7,8 @@ import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import kopf
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import RawTestServer
 
 from smalt import watch as module
 from smalt.api.kinds import CHILDREN, GROUP, JOB, MANAGED_SELECTOR, OURS, TRAINING_RUN, WATCHED, Kind
@@ -25,10 +22,6 @@ from support.memory_api import MemoryApi
 from support.resources import NAMESPACE, job, run
 
 Json = dict[str, Any]
-
-
-async def answer_404(request: web.BaseRequest) -> web.Response:
-    return web.Response(status=404, text=request.headers["Authorization"])
 
 
 class Lists:
@@ -229,43 +222,6 @@ async def test_a_watch_that_has_died_is_told_and_another_tasks_trouble_is_not(wa
     watch._on_loop_error(running, {"message": "x", "exception": kopf.PermanentError("410 Gone")})
     with pytest.raises(WatchLost, match="410 Gone"):
         await asyncio.wait_for(staying, 1)
-
-
-async def test_kopfs_own_requests_are_counted_under_their_verb_and_answer(
-    watch: Watch, loop: Loop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with RawTestServer(answer_404) as server:
-        address = f"{server.host}:{server.port}"
-        monkeypatch.setattr(
-            module, "connection", lambda **_: kopf.ConnectionInfo(server=f"http://{address}", token="x")
-        )
-        found = await watch._log_in()
-        assert found is not None
-        async with found.aiohttp_session.get(f"{found.server}/apis") as answer:
-            assert await answer.text() == "Bearer x"
-    with pytest.raises(aiohttp.ClientConnectorError):
-        await found.aiohttp_session.get(f"{found.server}/apis")
-    await found.aiohttp_session.close()
-    counted = {"method": "GET", "host": address}
-    for code in ("404", "ClientConnectorError"):
-        assert loop.metrics.registry.get_sample_value("rest_client_requests_total", counted | {"code": code}) == 1
-
-
-async def test_a_login_that_was_refused_is_not_offered_as_a_new_one(
-    watch: Watch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tokens = iter(["old", "old", "new"])
-    monkeypatch.setattr(module, "connection", lambda **_: kopf.ConnectionInfo(server="http://x", token=next(tokens)))
-    first, again, renewed = [await watch._log_in() for _ in range(3)]
-    assert first is again and renewed is not first
-    for each in (first, renewed):
-        assert each is not None
-        await each.aiohttp_session.close()
-
-
-async def test_without_any_connection_there_is_no_login(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "connection", lambda **_: None)
-    assert await watch._log_in() is None
 
 
 def test_kopf_posts_nothing_stores_nothing_and_watches_children_by_label() -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import Callable, Iterable, Mapping, Optional
+from typing import Callable, Iterable, MutableMapping, Optional
 
 from smalt_trainer.board import FINALIZING, RUNNING, SYSTEM, Board
 from smalt_trainer.contract import Contract, read_contract
@@ -38,6 +39,7 @@ from smalt_trainer.termination import (
     write_termination,
 )
 from smalt_trainer.tracking import Refused, Tracking, Unreachable
+from smalt_trainer.trust import BUNDLE, extend_trust
 
 _GLANCE = 0.02
 # A message has room for so many files by name.
@@ -47,8 +49,8 @@ _NAMED = 3
 class Recorder:
     """What is recorded of one attempt, kept so that whatever happens can be reported."""
 
-    def __init__(self, places: Places, stopping: Stopping, variables: Mapping[str, str]) -> None:
-        self.places, self.stopping = places, stopping
+    def __init__(self, places: Places, stopping: Stopping, variables: MutableMapping[str, str]) -> None:
+        self.places, self.stopping, self.variables = places, stopping, variables
         self.tracking = Tracking.from_environment(variables, places.password)
         self.outcome = Outcome()
         self.board = Board()
@@ -95,6 +97,9 @@ class Recorder:
 
     def _admit(self, contract: Contract) -> None:
         """A place for the results and the code in it; then the script may start."""
+        if self.variables.get(BUNDLE):
+            extend_trust(self.variables, Path(tempfile.gettempdir()))
+            self.tracking = Tracking.from_environment(self.variables, self.places.password)
         self._report_so_far("before the script started", "Interrupted", contract)
         self.output_paths = {name: self.places.outputs / name for name in contract.outputs}
         Page(self.board, _labels(contract), say).start(self.port)

@@ -9,36 +9,14 @@ from pydantic import Field
 from smalt.api.code import Resources
 from smalt.api.schema import ObjectName, Quantity, SmaltModel, rule, rules
 from smalt.api.status import RunCounts, Status
+from smalt.api.storage import Storage, TrackingServer
 
-DEFAULT_SIZE = "10Gi"
 DEFAULT_INSTANCE_TYPE = "default"
 
 
 LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 LABEL_KEY = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 _LABEL = f"size(k) <= 317 && k.matches('{LABEL_KEY}') && self[k].matches('{LABEL_VALUE}')"
-
-
-class Storage(SmaltModel):
-    """The volume behind the tracking server: history, outputs, models."""
-
-    model_config = {
-        "json_schema_extra": rules(
-            rule(
-                "!has(self.size) || (type(self.size) == int ? self.size > 0 : "
-                "(!isQuantity(self.size) || quantity(self.size).isGreaterThan(quantity('0'))))",
-                message="storage.size must be more than nothing, such as 10Gi",
-            )
-        )
-    }
-
-    size: Quantity | None = None
-    """How large the volume is; 10Gi when absent."""
-    storage_class_name: ObjectName | None = None
-    """The StorageClass; the cluster's default one when absent."""
-    reclaim_policy: Literal["Retain", "Delete"] | None = None
-    """What becomes of the volume when the Workspace is deleted: Retain (the default) keeps it, and a Workspace of the
-    same name takes it up again."""
 
 
 class PackageCache(SmaltModel):
@@ -177,12 +155,24 @@ class WorkspaceSpec(SmaltModel):
                 "has(self.storage.storageClassName) && self.storage.storageClassName == oldSelf.storage.storageClassName)",
                 message="storage.storageClassName cannot change once it is set, since a volume cannot move: "
                 "make a Workspace under another name",
-            )
+            ),
+            rule(
+                "(has(self.tracking) && has(self.tracking.external)) == (has(oldSelf.tracking) && "
+                "has(oldSelf.tracking.external))",
+                message="tracking.external cannot be added or removed, since history does not move: make a Workspace under "
+                "another name",
+            ),
+            rule(
+                "!has(self.tracking) || !has(self.tracking.external) || !has(self.storage)",
+                message="tracking.external keeps its own artifacts: leave storage out",
+            ),
         )
     }
 
     storage: Storage | None = None
-    """The volume behind the tracking server."""
+    """Where artifacts lie: outputs, data, models, and the history unless tracking.databaseSecret names a database."""
+    tracking: TrackingServer | None = None
+    """Where the history of runs is kept."""
     packages: PackageIndex | None = None
     """Where packages come from."""
     trust_bundle: TrustBundle | None = None

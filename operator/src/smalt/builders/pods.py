@@ -81,9 +81,9 @@ def secret(name: str, secret: str) -> Json:
     return {"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}}
 
 
-def secret_file(name: str, secret: str, key: str) -> Json:
+def secret_file(name: str, secret: str, key: str, path: str = "") -> Json:
     """A volume with one key of a Secret, kept up to date; without the Secret it is empty until there is one."""
-    items = [{"key": key, "path": key}]
+    items = [{"key": key, "path": path or key}]
     return {
         "name": name,
         "secret": {"secretName": secret, "items": items, "defaultMode": 0o440, "optional": True},
@@ -99,8 +99,10 @@ def variable(name: str, value: str) -> Json:
     return {"name": name, "value": value.replace("$", "$$")}
 
 
-def secret_variable(name: str, secret: str, key: str) -> Json:
-    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+def secret_variable(name: str, secret: str, key: str, optional: bool = False) -> Json:
+    """An environment variable with one key of a Secret; without the key, the variable is not set when it is optional."""
+    reference = {"name": secret, "key": key} | ({"optional": True} if optional else {})
+    return {"name": name, "valueFrom": {"secretKeyRef": reference}}
 
 
 # The user has a number but no name, which getpass and git would fail to find.

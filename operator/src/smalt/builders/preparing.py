@@ -9,7 +9,8 @@ from __future__ import annotations
 from smalt.api.kinds import CLAIM
 from smalt.api.references import Address
 from smalt.api.schema import Json
-from smalt.api.workspace import DEFAULT_SIZE, InstanceType, PackageCache, PackageIndex, WorkspaceSpec
+from smalt.api.storage import DEFAULT_SIZE
+from smalt.api.workspace import InstanceType, PackageCache, PackageIndex, WorkspaceSpec
 from smalt.builders.manifests import manifest
 from smalt.builders.pods import USER_NAME, container, mount, scratch, secret_variable, variable
 from smalt.builders.volumes import kept_claim

@@ -33,10 +33,9 @@ from smalt.builders.pods import (
     pod_spec,
     scratch,
     secret,
-    secret_variable,
     variable,
 )
-from smalt.builders.tracking import child_name, service_account_name, tracking_uri
+from smalt.builders.tracking import access, service_account_name
 
 ANNOTATION = "smalt.dev/scoring"
 # Contract, mounted code and the pod itself by content: an edited score script rolls the pods, and what a pod was made
@@ -216,12 +215,12 @@ def _pod(scoring: Scoring) -> Json:
     if (spec.auth_mode or "key") == "key":
         volumes.append(secret("keys", key_name(scoring.deployment.name)))
         mounts.append(mount("keys", "/smalt/keys", read_only=True))
+    if scoring.workspace_spec.trust_bundle:
+        volumes.append(config_map("trust", scoring.workspace_spec.trust_bundle.config_map))
     inits = [_fetching(scoring)]
     if needs_packages(spec):
         volumes += [scratch("tools", "256Mi"), *preparing.volumes(scoring.workspace, scoring.workspace_spec)]
         mounts.append(preparing.environment_mount(read_only=True))
-        if scoring.workspace_spec.trust_bundle:
-            volumes.append(config_map("trust", scoring.workspace_spec.trust_bundle.config_map))
         inits += [_tools(scoring), _environment(scoring, code_mount)]
     serving = container(
         CONTAINER,
@@ -250,17 +249,20 @@ def _pod(scoring: Scoring) -> Json:
 
 
 def _fetching(scoring: Scoring) -> Json:
-    workspace = scoring.workspace
+    server = access(scoring.workspace, scoring.workspace_spec, "scoring")
+    trust = [mount("trust", preparing.TRUST, read_only=True)] if scoring.workspace_spec.trust_bundle else []
+    own = [mount("scoring", "/smalt/scoring", read_only=True), mount("model", "/smalt/model"), mount("tmp", "/tmp")]  # noqa: S108
     return container(
         "model",
         scoring.scorer_image,
         scoring.pull_policy,
-        [mount("scoring", "/smalt/scoring", read_only=True), mount("model", "/smalt/model"), mount("tmp", "/tmp")],  # noqa: S108
+        [*own, *trust],
         args=["fetch", "--contract", _CONTRACT, "--into", "/smalt/model"],
         env=[
-            variable("SMALT_TRACKING_URI", tracking_uri(workspace)),
-            variable("SMALT_TRACKING_USERNAME", "scoring"),
-            secret_variable("SMALT_TRACKING_PASSWORD", child_name(workspace.name), "scoring-password"),
+            variable("SMALT_TRACKING_URI", server.uri),
+            *server.username("SMALT_TRACKING_USERNAME"),
+            *server.password("SMALT_TRACKING_PASSWORD"),
+            *preparing.trust_variables(scoring.workspace_spec),
         ],
         resources=_INIT_RESOURCES,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from smalt.api.kinds import (
     APPS_DEPLOYMENT,
     CLAIM,
@@ -14,9 +16,20 @@ from smalt.api.kinds import (
 )
 from smalt.api.references import Address
 from smalt.api.schema import Json
-from smalt.api.workspace import DEFAULT_SIZE, WorkspaceSpec
+from smalt.api.storage import DEFAULT_SIZE, ExternalTracking, Storage
+from smalt.api.workspace import WorkspaceSpec
 from smalt.builders.manifests import labels_of, manifest
-from smalt.builders.pods import container, mount, pod_spec, scratch, secret, variable
+from smalt.builders.pods import (
+    config_map,
+    container,
+    mount,
+    pod_spec,
+    scratch,
+    secret,
+    secret_file,
+    secret_variable,
+    variable,
+)
 from smalt.builders.volumes import kept_claim
 
 PORT = 5000
@@ -35,9 +48,56 @@ def service_account_name(workspace: str) -> str:
     return f"{workspace}-run"
 
 
+def external(spec: WorkspaceSpec) -> ExternalTracking | None:
+    """The server that somebody else runs, if it is one."""
+    return spec.tracking.external if spec.tracking else None
+
+
+def database_secret(spec: WorkspaceSpec) -> str | None:
+    """The Secret with the database's address; None for SQLite on the volume."""
+    return spec.tracking.database_secret if spec.tracking else None
+
+
+def needs_volume(spec: WorkspaceSpec) -> bool:
+    """Whether history or artifacts lie on a volume."""
+    return not (database_secret(spec) and spec.storage and spec.storage.url)
+
+
 def tracking_uri(workspace: Address) -> str:
-    """The server's address inside the cluster."""
+    """The address inside the cluster of the server that the operator runs."""
     return f"http://{child_name(workspace.name)}.{workspace.namespace}:{PORT}"
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a pod reaches the server: its address, whom it says it is, and where its password stands."""
+
+    uri: str
+    user: str | None
+    secret: str | None
+    password_key: str
+
+    def username(self, name: str) -> list[Json]:
+        """The variable with the user's name, if there is one."""
+        if self.user:
+            return [variable(name, self.user)]
+        return [secret_variable(name, self.secret, "username")] if self.secret else []
+
+    def password(self, name: str) -> list[Json]:
+        """The variable with the password, if there is one."""
+        return [secret_variable(name, self.secret, self.password_key)] if self.secret else []
+
+    def password_volume(self, name: str, path: str) -> Json:
+        """A volume with the password as one file, or an empty one."""
+        return secret_file(name, self.secret, self.password_key, path=path) if self.secret else scratch(name, "1Mi")
+
+
+def access(workspace: Address, spec: WorkspaceSpec, user: str) -> Access:
+    """For one of the server's users; a server that somebody else runs has but the one of its Secret."""
+    elsewhere = external(spec)
+    if elsewhere:
+        return Access(elsewhere.uri.rstrip("/"), None, elsewhere.credentials_secret, "password")
+    return Access(tracking_uri(workspace), user, child_name(workspace.name), f"{user}-password")
 
 
 def tracking_secret(workspace: Address) -> Json:
@@ -91,36 +151,102 @@ def allowed_hosts(workspace: Address, domain: str) -> str:
     return ",".join([*services, "localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*"])
 
 
-def tracking_deployment(workspace: Address, secret_uid: str, image: str, pull_policy: str, domain: str) -> Json:
+@dataclass(frozen=True)
+class Server:
+    """All that the server's Deployment is made from."""
+
+    workspace: Address
+    spec: WorkspaceSpec
+    secret_uid: str
+    image: str
+    pull_policy: str
+    domain: str
+
+
+def tracking_deployment(server: Server) -> Json:
     """One pod: SQLite and files on a ReadWriteOnce volume bear no second one, not even while rolling."""
+    workspace = server.workspace
     name = child_name(workspace.name)
+    volumes, mounts = _volumes(server)
+    pod = pod_spec("default", volumes, containers=[_container(server, mounts)], terminationGracePeriodSeconds=30)
+    template: Json = {
+        "metadata": {
+            "labels": labels_of(workspace, COMPONENT),
+            "annotations": {SECRET_ANNOTATION: server.secret_uid},
+        },
+        "spec": pod,
+    }
+    spec: Json = {
+        "replicas": 1,
+        "strategy": {"type": "Recreate"} if needs_volume(server.spec) else {"type": "RollingUpdate"},
+        "selector": {"matchLabels": labels_of(workspace, COMPONENT)},
+        "template": template,
+    }
+    return manifest(APPS_DEPLOYMENT, workspace, name, COMPONENT, spec=spec)
+
+
+def _container(server: Server, mounts: list[Json]) -> Json:
     health = {"httpGet": {"path": "/health", "port": PORT}}
-    server = container(
+    return container(
         "tracking",
-        image,
-        pull_policy,
-        [mount("data", "/data"), mount("secrets", "/smalt/secrets", read_only=True), mount("tmp", "/tmp")],  # noqa: S108
-        env=[variable("SMALT_ALLOWED_HOSTS", allowed_hosts(workspace, domain)), variable("HOME", "/tmp")],  # noqa: S108
+        server.image,
+        server.pull_policy,
+        mounts,
+        env=[
+            variable("SMALT_ALLOWED_HOSTS", allowed_hosts(server.workspace, server.domain)),
+            variable("HOME", "/tmp"),  # noqa: S108
+            *_database_variables(server.spec),
+            *_bucket_variables(server.spec.storage),
+            *([variable("SMALT_TRUST_BUNDLE", "/smalt/trust/ca.crt")] if server.spec.trust_bundle else []),
+        ],
         ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         resources={"requests": {"cpu": "100m", "memory": "384Mi"}, "limits": {"memory": "1Gi"}},
         startupProbe=health | {"periodSeconds": 1, "failureThreshold": 180, "timeoutSeconds": 2},
         readinessProbe=health | {"periodSeconds": 5, "failureThreshold": 3, "timeoutSeconds": 5},
         livenessProbe=health | {"periodSeconds": 20, "failureThreshold": 6, "timeoutSeconds": 10},
+        # What it says before it gives up goes into the Workspace's condition.
+        terminationMessagePolicy="FallbackToLogsOnError",
     )
+
+
+def _volumes(server: Server) -> tuple[list[Json], list[Json]]:
+    """Volumes, and where the server finds them."""
+    name = child_name(server.workspace.name)
+    data = {"name": "data", "persistentVolumeClaim": {"claimName": name}}
     volumes = [
-        {"name": "data", "persistentVolumeClaim": {"claimName": name}},
+        data if needs_volume(server.spec) else scratch("data", "64Mi"),
         secret("secrets", name),
         scratch("tmp", "1Gi"),
     ]
-    pod = pod_spec("default", volumes, containers=[server], terminationGracePeriodSeconds=30)
-    template: Json = {
-        "metadata": {"labels": labels_of(workspace, COMPONENT), "annotations": {SECRET_ANNOTATION: secret_uid}},
-        "spec": pod,
-    }
-    spec: Json = {
-        "replicas": 1,
-        "strategy": {"type": "Recreate"},
-        "selector": {"matchLabels": labels_of(workspace, COMPONENT)},
-        "template": template,
-    }
-    return manifest(APPS_DEPLOYMENT, workspace, name, COMPONENT, spec=spec)
+    mounts = [mount("data", "/data"), mount("secrets", "/smalt/secrets", read_only=True), mount("tmp", "/tmp")]  # noqa: S108
+    database = database_secret(server.spec)
+    if database:
+        # A pod that waits for a Secret says so nowhere but in its events; the server says it in its last words.
+        volumes.append(secret_file("database", database, "uri"))
+        mounts.append(mount("database", "/smalt/database", read_only=True))
+    if server.spec.trust_bundle:
+        volumes.append(config_map("trust", server.spec.trust_bundle.config_map))
+        mounts.append(mount("trust", "/smalt/trust", read_only=True))
+    return volumes, mounts
+
+
+def _database_variables(spec: WorkspaceSpec) -> list[Json]:
+    """The Secret's name, by which the server knows that there is to be one; its content is in a file."""
+    name = database_secret(spec)
+    return [variable("SMALT_DATABASE_SECRET", name)] if name else []
+
+
+def _bucket_variables(storage: Storage | None) -> list[Json]:
+    """What boto3 reads; only the first two keys of the Secret must be there."""
+    if storage is None or storage.url is None:
+        return []
+    assert storage.credentials_secret
+    name = storage.credentials_secret
+    return [
+        variable("SMALT_ARTIFACTS", storage.url),
+        secret_variable("AWS_ACCESS_KEY_ID", name, "accessKeyId"),
+        secret_variable("AWS_SECRET_ACCESS_KEY", name, "secretAccessKey"),
+        secret_variable("AWS_SESSION_TOKEN", name, "sessionToken", optional=True),
+        secret_variable("AWS_DEFAULT_REGION", name, "region", optional=True),
+        secret_variable("MLFLOW_S3_ENDPOINT_URL", name, "endpointUrl", optional=True),
+    ]

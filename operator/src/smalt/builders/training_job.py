@@ -28,10 +28,9 @@ from smalt.builders.pods import (
     mount,
     pod_spec,
     scratch,
-    secret_file,
     variable,
 )
-from smalt.builders.tracking import child_name, service_account_name, tracking_uri
+from smalt.builders.tracking import access, service_account_name
 
 ANNOTATION = "smalt.dev/run"
 # What the inputs that runs and Models make were when the Job was made; a later attempt gets the same.
@@ -46,7 +45,8 @@ PAGE_PORT = 9400
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 WORK = "/smalt/work"
 EXCHANGE = "/smalt/exchange"
-_PASSWORD = "runs-password"  # noqa: S105 — the key in the workspace's Secret
+USER = "runs"
+_PASSWORD = "runs-password"  # noqa: S105 — the file that the recorder reads
 # For pulling images and preparing the environment, on top of the two limits that users set.
 STARTING_SECONDS = 3600
 
@@ -168,11 +168,12 @@ def config_maps(spec: TrainingRunSpec, workspace: WorkspaceSpec | None = None) -
     return sorted(set(named))
 
 
-def tracking_variables(workspace: Address) -> list[Json]:
+def tracking_variables(attempt: Attempt) -> list[Json]:
     """Where the tracking server is, and as whom it is asked; the password is in a file."""
+    server = access(attempt.workspace, attempt.workspace_spec, USER)
     return [
-        variable("MLFLOW_TRACKING_URI", tracking_uri(workspace)),
-        variable("MLFLOW_TRACKING_USERNAME", "runs"),
+        variable("MLFLOW_TRACKING_URI", server.uri),
+        *server.username("MLFLOW_TRACKING_USERNAME"),
     ]
 
 
@@ -180,7 +181,8 @@ def _pod(attempt: Attempt) -> Json:
     inputs = list(input_sources.mounted_inputs(attempt.spec))
     volumes = [
         annotation_file("run", ANNOTATION, "run.json"),
-        secret_file("tracking", child_name(attempt.workspace.name), _PASSWORD),
+        access(attempt.workspace, attempt.workspace_spec, USER).password_volume("tracking", _PASSWORD),
+        scratch("recorder", "64Mi"),
         scratch("tools", "256Mi"),
         scratch("exchange", "4Gi"),
         scratch("work", "10Gi"),
@@ -212,7 +214,7 @@ def _pod(attempt: Attempt) -> Json:
     store = []
     if fetching.reads_store(attempt.spec):
         reading.append(mount("tracking", "/smalt/tracking", read_only=True))
-        store = tracking_variables(attempt.workspace)
+        store = tracking_variables(attempt)
     tools = container(
         "tools",
         attempt.trainer_image,
@@ -269,10 +271,12 @@ def _recorder(attempt: Attempt) -> Json:
             mount("tracking", "/smalt/tracking", read_only=True),
             mount("exchange", EXCHANGE),
             mount("work", WORK, read_only=True),
+            mount("recorder", "/tmp"),  # noqa: S108
+            *([mount("trust", preparing.TRUST, read_only=True)] if attempt.workspace_spec.trust_bundle else []),
         ],
         args=["record"],
         ports=[{"name": "metrics", "containerPort": PAGE_PORT, "protocol": "TCP"}],
-        env=tracking_variables(attempt.workspace),
+        env=[*tracking_variables(attempt), *preparing.trust_variables(attempt.workspace_spec)],
         resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
         terminationMessagePolicy="File",
     )

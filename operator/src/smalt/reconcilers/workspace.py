@@ -25,7 +25,11 @@ REST_SECONDS = 60.0
 
 def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
     at = address(WORKSPACE, resource)
-    return (Read(SECRET, at.namespace, tracking.child_name(at.name)),)
+    try:
+        spec = parsed(WorkspaceSpec, resource)
+    except InvalidSpec:
+        return ()
+    return () if tracking.external(spec) else (Read(SECRET, at.namespace, tracking.child_name(at.name)),)
 
 
 def plan(resource: Json, world: World, live: Live, now: datetime, settings: Settings) -> Plan:
@@ -40,7 +44,7 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
         resource,
         said(at, spec, world) + conditions.in_use(users),
         now,
-        trackingUri=tracking.tracking_uri(at),
+        trackingUri=tracking.access(at, spec, "runs").uri,
         runs=counts(at, world),
         modelVersions=model_versions(at, resource, world) or None,
         usedBy=users,
@@ -49,7 +53,7 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
         status=new,
         apply=children(at, spec, world, secret, settings),
         # Its UID belongs into the server's template, so the server follows as soon as the Secret exists.
-        requeue_after=REST_SECONDS if secret else 0.0,
+        requeue_after=REST_SECONDS if secret or tracking.external(spec) else 0.0,
         counts_only=only_counts_changed(resource, new, "runs", "modelVersions"),
     )
 
@@ -57,11 +61,17 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
 def children(
     at: Address, spec: WorkspaceSpec, world: World, secret: Json | None, settings: Settings
 ) -> tuple[Child, ...]:
+    if tracking.external(spec):
+        return (Child(tracking.run_service_account(at)),)
     keeps_volume = not (spec.storage and spec.storage.reclaim_policy == "Delete")
     claim = world.get(CLAIM, at.namespace, tracking.child_name(at.name))
     made = [
         Child(tracking.tracking_secret(at), once=True, random=tracking.SECRET_KEYS),
-        Child(tracking.tracking_claim(at, spec, claim), owned=not keeps_volume),
+        *(
+            [Child(tracking.tracking_claim(at, spec, claim), owned=not keeps_volume)]
+            if tracking.needs_volume(spec)
+            else []
+        ),
         Child(tracking.run_service_account(at)),
         Child(tracking.tracking_service(at)),
         Child(tracking.tracking_network_policy(at)),
@@ -71,19 +81,23 @@ def children(
         present = world.get(CLAIM, at.namespace, preparing.cache_name(at.name))
         made.append(Child(preparing.cache_claim(at, cache, present)))
     if secret:
-        server = tracking.tracking_deployment(
-            at,
-            secret["metadata"]["uid"],
-            settings.tracking_image,
-            settings.image_pull_policy,
-            settings.cluster_domain,
+        server = tracking.Server(
+            workspace=at,
+            spec=spec,
+            secret_uid=secret["metadata"]["uid"],
+            image=settings.tracking_image,
+            pull_policy=settings.image_pull_policy,
+            domain=settings.cluster_domain,
         )
-        made.append(Child(server))
+        made.append(Child(tracking.tracking_deployment(server)))
     return tuple(made)
 
 
 def said(at: Address, spec: WorkspaceSpec, world: World) -> list[Json]:
     """Ready when the server answers; else the deepest cause that can be seen."""
+    elsewhere = tracking.external(spec)
+    if elsewhere:
+        return conditions.ready("External", f"runs are recorded by the MLflow server at {elsewhere.uri}")
     name = tracking.child_name(at.name)
     server = world.get(APPS_DEPLOYMENT, at.namespace, name)
     claim = world.get(CLAIM, at.namespace, name)
@@ -132,9 +146,10 @@ def server_trouble(at: Address, world: World) -> diagnosis.Finding | None:
         for each in diagnosis.statuses(pod):
             ended = (each.get("lastState") or {}).get("terminated")
             if ended and each.get("restartCount", 0) >= 2:
+                words = last_line(ended.get("message") or "")
                 return diagnosis.Finding(
                     "TrackingFailed",
-                    f"the tracking server ends again and again (exit {ended.get('exitCode')}): "
+                    f"the tracking server ends again and again (exit {ended.get('exitCode')}{words}): "
                     f"see `kubectl logs {pod['metadata']['name']} --previous`",
                 )
         unfit = diagnosis.unscheduled(pod)
@@ -147,6 +162,12 @@ def server_trouble(at: Address, world: World) -> diagnosis.Finding | None:
         if unfit:
             return unfit
     return None
+
+
+def last_line(log: str) -> str:
+    """What the server said last, as part of a sentence."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return f": {lines[-1][:300]}" if lines else ""
 
 
 def is_trackings(pod: Json) -> bool:
