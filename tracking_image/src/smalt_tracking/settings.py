@@ -12,7 +12,7 @@ FORWARDED_HOSTS = ("localhost:*", "127.0.0.1:*")
 
 
 # How addresses of the database that MLflow and its driver know begin.
-DATABASES = ("postgresql://", "postgresql+psycopg2://")
+DATABASES = ("postgresql://", "postgresql+psycopg://")
 
 
 class SettingsInvalid(ValueError):
