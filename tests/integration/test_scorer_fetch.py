@@ -87,5 +87,5 @@ def test_a_wrong_password_is_told_and_not_printed(pod: ScoringPod, server: Track
 
 
 def test_without_a_server_named_nothing_is_tried(pod: ScoringPod, server: TrackingServer) -> None:
-    assert fetch(pod, server, "") == 1
-    assert pod.message["message"].startswith("SMALT_TRACKING_PASSWORD is not set")
+    assert pod.fetch(SMALT_TRACKING_URI="") == 1
+    assert pod.message["message"].startswith("SMALT_TRACKING_URI is not set")
