@@ -20,6 +20,7 @@ class FileServer:
         files: dict[str, bytes],
         breaks: dict[str, list[int]] | None = None,
         certificate: tuple[Path, Path] | None = None,
+        at: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
         self.files = files
         self.breaks = breaks or {}
@@ -39,7 +40,7 @@ class FileServer:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the base class names it so
                 """Tests read `ranges`; a line for each request would only hide their own output."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(at, Handler)
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)

@@ -56,7 +56,6 @@ class RunPod:
             "SMALT_PAGE_PORT": str(self.port),
             **tracking,
         }
-        self.fetch_variables: dict[str, str] = {}
         self.training: subprocess.Popen[bytes] | None = None
         self.recorder: subprocess.Popen[bytes] | None = None
 
@@ -67,7 +66,7 @@ class RunPod:
             folder.mkdir(parents=True, exist_ok=True)
             for key, value in values.items():
                 (folder / key).write_text(value)
-        variables = {"PATH": self.variables["PATH"], **self.fetch_variables, **self.recorder_variables}
+        variables = {"PATH": self.variables["PATH"], **self.recorder_variables}
         process = self._started([sys.executable, "-s", "-u", str(SOURCE), "fetch"], variables, "fetch-")
         code = process.wait(120)
         message = self._words("termination-log")
