@@ -1,4 +1,4 @@
-"""The digest of an artifact stands in two places, because images know nothing of each other: both must compute the same."""
+"""The digest of an artifact stands in three places, because images and commands know nothing of each other: all compute the same."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smalt.cli import digests as cli
 from smalt_scorer import digests as scorer
 from smalt_trainer import digests as trainer
 
@@ -23,7 +24,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("files", FILES.values(), ids=FILES)
-def test_the_scorer_finds_the_digest_that_the_trainer_recorded(files: dict[str, bytes], tmp_path: Path) -> None:
+def test_all_find_the_digest_that_the_trainer_recorded(files: dict[str, bytes], tmp_path: Path) -> None:
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
@@ -31,18 +32,25 @@ def test_the_scorer_finds_the_digest_that_the_trainer_recorded(files: dict[str, 
     assert scorer.manifest_text(scorer.manifest(tmp_path)) == recorded
     assert scorer.manifest_digest(scorer.manifest(tmp_path)) == trainer.manifest_digest(trainer.manifest(tmp_path))
     assert {entry.path for entry in scorer.entries_of(recorded)} == set(files)
+    assert trainer.entries_of(recorded) == trainer.manifest(tmp_path)
+    assert cli.manifest(cli.entries(tmp_path, lambda _: None)).decode() == recorded
+    assert "sha256:" + cli.digest(recorded.encode()) == trainer.manifest_digest(trainer.manifest(tmp_path))
 
 
 def test_an_output_that_is_one_file_has_one_digest_too(tmp_path: Path) -> None:
     file = tmp_path / "model"
     file.write_bytes(b"weights")
-    assert scorer.manifest_text(scorer.manifest(file)) == trainer.manifest_text(trainer.manifest(file))
+    recorded = trainer.manifest_text(trainer.manifest(file))
+    assert scorer.manifest_text(scorer.manifest(file)) == recorded
+    assert cli.manifest(cli.entries(file, lambda _: None)).decode() == recorded
 
 
 def test_a_file_name_that_is_no_utf_8_has_one_digest_too(tmp_path: Path) -> None:
     with open(bytes(tmp_path) + b"/\xff.bin", "wb") as file:
         file.write(b"x")
-    assert scorer.manifest_digest(scorer.manifest(tmp_path)) == trainer.manifest_digest(trainer.manifest(tmp_path))
+    recorded = trainer.manifest_digest(trainer.manifest(tmp_path))
+    assert scorer.manifest_digest(scorer.manifest(tmp_path)) == recorded
+    assert "sha256:" + cli.digest(cli.manifest(cli.entries(tmp_path, lambda _: None))) == recorded
 
 
 @given(st.dictionaries(st.text(min_size=1), st.tuples(st.integers(0, 2**60), st.binary(min_size=32, max_size=32))))

@@ -49,6 +49,11 @@ def hostile_run(value: str) -> Json:
         environmentVariables={"V": value},
         parameters={"p": value},
         environment={"conda": value},
+        inputs={
+            "bucket": {"type": "uriFile", "path": f"s3://data/{value}", "credentialsSecret": "s3-login"},
+            "web": {"type": "uriFile", "path": f"https://data.example/{value}"},
+            "volume": {"type": "uriFolder", "path": f"pvc://data/{value}", "unpack": True},
+        },
     )
 
 
