@@ -67,6 +67,9 @@ class Postgres:
             shutil.chown(given, USER, USER)
         options = ["--auth=scram-sha-256", f"--username={USER}", f"--pwfile={given}", "--no-sync", "--encoding=UTF8"]
         self._run([str(programs() / "initdb"), "--pgdata", str(self.folder / "data"), *options])
+        with (self.folder / "data/pg_hba.conf").open("a") as rules:
+            # Pods come from addresses of their own to a server on the node's.
+            rules.write("host all all all scram-sha-256\n")
 
     def start(self) -> None:
         """Starts the server and waits until it takes connections."""
