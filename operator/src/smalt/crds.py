@@ -130,7 +130,18 @@ RESOURCES = (
         "mlrun",
         (
             Column("Experiment", ".spec.experiment"),
-            Column("Phase", ".status.phase", description="Pending, Running, Succeeded or Failed"),
+            Column(
+                "Phase",
+                ".status.phase",
+                description="Pending, Queued, Preparing, Running, Finalizing, Succeeded, Failed or Canceled",
+            ),
+            Column(
+                "Progress",
+                ".status.progress.percent",
+                type="integer",
+                wide=True,
+                description="How far a running script is, in percent",
+            ),
             REASON,
             Column("Model", ".status.model", description="The Model it registered"),
             MESSAGE,

@@ -17,6 +17,7 @@ from smalt.api.schema import Json
 
 QUEUE = "smalt"
 RESULTS = ("success", "requeue", "requeue_after", "error")
+LIVE_RESULTS = ("answered", "partial", "unusable", "unreachable")
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -73,6 +74,13 @@ class Metrics:
                 family.labels(controller(kind))
             for result in RESULTS:
                 self._reconciles.labels(controller(kind), result)
+        self._asked = self._counter(
+            "smalt_live_status_requests_total",
+            "Questions to the recorders of running pods, by how they ended",
+            "result",
+        )
+        for result in LIVE_RESULTS:
+            self._asked.labels(result)
         for queued in (self._depth, self._adds, self._retries, self._waits, self._works):
             queued.labels(QUEUE)
 
@@ -133,6 +141,11 @@ class Metrics:
 
     def leads(self, lease: str, leading: bool) -> None:
         self._leading.labels(lease).set(1 if leading else 0)
+
+    # --- live status (live.LiveObserver) ---
+
+    def asked(self, result: str) -> None:
+        self._asked.labels(result).inc()
 
     # --- conditions ---
 

@@ -18,6 +18,7 @@ from smalt.cluster import Cluster
 from smalt.engine.elector import Elector
 from smalt.engine.loop import Loop
 from smalt.errors import ApiError, LeaseLost, WatchLost
+from smalt.live import Recorders
 from smalt.metrics import Metrics
 from smalt.probes import Health, ProbeServer
 from smalt.settings import PREFIX, Settings
@@ -60,11 +61,13 @@ async def operate(settings: Settings) -> None:
     probes.start()
     log.info("probes and metrics on port %d", probes.port)
     cluster = await Cluster.connect(metrics)
+    recorders = Recorders(metrics)
     beating = asyncio.create_task(_beat(health))
     try:
-        await _serve(settings, health, metrics, cluster)
+        await _serve(settings, health, metrics, cluster, recorders)
     finally:
         beating.cancel()
+        await recorders.close()
         await cluster.close()
         probes.stop()
 
@@ -75,8 +78,8 @@ async def _beat(health: Health) -> None:
         await asyncio.sleep(BEAT_SECONDS)
 
 
-async def _serve(settings: Settings, health: Health, metrics: Metrics, cluster: Cluster) -> None:
-    loop = Loop(cluster, settings, metrics)
+async def _serve(settings: Settings, health: Health, metrics: Metrics, cluster: Cluster, recorders: Recorders) -> None:
+    loop = Loop(cluster, settings, metrics, recorders=recorders)
     watch = Watch(cluster, loop)
     elector = Elector(cluster, settings.lease_namespace, settings.lease_name, settings.identity)
     metrics.leads(settings.lease_name, False)

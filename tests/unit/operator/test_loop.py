@@ -168,6 +168,7 @@ def test_conditions_are_shown_by_the_leader_alone_and_go_with_their_object() -> 
 
 
 FAMILIES = (
+    "smalt_live_status_requests_total",
     "controller_runtime_reconcile_total",
     "controller_runtime_reconcile_errors_total",
     "controller_runtime_reconcile_panics_total",

@@ -13,7 +13,7 @@ from smalt.api.training_run import ANOTHER_NAME
 from smalt.builders.registered_model import uid_selector
 from smalt.reconcilers import training_run as reconciler
 from smalt.reconcilers.plan import NOTHING
-from smalt.reconcilers.world import Labelled, Read, Refusals
+from smalt.reconcilers.world import Labelled, Read, Refusals, StatusOf
 from support.resources import (
     DIGEST,
     NAMESPACE,
@@ -192,6 +192,61 @@ def test_from_the_jobs_making_until_the_script_runs_the_status_stays_the_same() 
     running = pod_of(it, containerStatuses=[{"name": "training", "state": {"running": {}}}])
     status = planned(it, workspace(), experiment(), started, running).status
     assert (status["phase"], status["startTime"]) == ("Running", "2026-01-02T03:04:00Z")
+
+
+BOTH_RUN: Json = {
+    "podIP": "10.0.0.7",
+    "containerStatuses": [
+        {"name": name, "state": {"running": {"startedAt": "2026-01-02T03:04:00Z"}}} for name in ("training", "recorder")
+    ],
+}
+SAID: Json = {
+    "phase": "Running",
+    "reason": "Running",
+    "message": "",
+    "progress": {"percent": 40},
+    "metrics": {"auc": 0.5},
+}
+
+
+def test_what_a_running_script_says_is_read_live_and_told() -> None:
+    it = run()
+    asked = StatusOf("uid-pods-pod-1", "10.0.0.7")
+    assert reconciler.reads(it, store_of(it, job(it), pod_of(it, **BOTH_RUN)), NOW) == (asked,)
+    status = at_work(it, pod_of(it, **BOTH_RUN), live={asked: SAID}).status
+    assert (status["phase"], status["progress"], status["metrics"]) == ("Running", {"percent": 40}, {"auc": 0.5})
+
+
+def test_until_the_recorder_has_spoken_the_status_stays_and_is_looked_at_again() -> None:
+    it = run(status={"phase": "Pending", "conditions": []})
+    plan = at_work(it, pod_of(it, **BOTH_RUN))
+    assert plan.status is None and plan.requeue_after == 5.0
+
+
+def test_only_news_of_the_script_itself_are_kept_apart_from_what_the_operator_says() -> None:
+    it = run()
+    asked = StatusOf("uid-pods-pod-1", "10.0.0.7")
+    began = at_work(it, pod_of(it, **BOTH_RUN), live={asked: SAID})
+    assert began.status["phase"] == "Running" and not began.words_only
+    it["status"] = began.status
+    assert at_work(it, pod_of(it, **BOTH_RUN), live={asked: SAID}).status == began.status
+    assert at_work(it, pod_of(it, **BOTH_RUN), live={asked: SAID | {"metrics": {"auc": 0.6}}}).words_only
+
+
+def test_metrics_of_a_run_whose_pod_ended_without_a_word_stay_and_its_progress_goes() -> None:
+    it = run(status={"attempt": 1, "metrics": {"auc": 0.5}, "progress": {"percent": 40}, "conditions": []})
+    status = planned(
+        it, workspace(), experiment(), job(it, **completed("Failed")), now=NOW + timedelta(minutes=5)
+    ).status
+    assert status["phase"] == "Failed" and status["metrics"] == {"auc": 0.5} and "progress" not in status
+
+
+def test_the_pods_of_a_run_are_found_by_prometheus() -> None:
+    template = planned(run(), workspace(), experiment()).apply[0].manifest["spec"]["template"]
+    annotations = template["metadata"]["annotations"]
+    assert {annotations[f"prometheus.io/{name}"] for name in ("scrape", "port", "path")} == {"true", "9400", "/metrics"}
+    (port,) = next(each["ports"] for each in template["spec"]["containers"] if each["name"] == "recorder")
+    assert (port["name"], port["containerPort"]) == ("metrics", 9400)
 
 
 def test_success_writes_down_what_the_wrapper_reported() -> None:
@@ -476,7 +531,7 @@ def test_a_run_whose_code_is_being_fetched_says_so() -> None:
     plan = at_work(it, pod_of(it, **fetching({"running": {"startedAt": "x"}})))
     assert said(plan.status)["reason"] == "Fetching"
     assert "kubectl logs job/first-1 -c fetch" in said(plan.status)["message"]
-    assert plan.status["phase"] == "Pending"
+    assert plan.status["phase"] == "Preparing"
 
 
 def test_the_commit_is_in_the_status_as_soon_as_it_is_fetched() -> None:
@@ -529,7 +584,7 @@ def test_a_run_whose_packages_take_their_time_says_so(age: int, reason: str) -> 
     made["metadata"]["creationTimestamp"] = (NOW - timedelta(seconds=age)).isoformat()
     plan = planned(it, workspace(), experiment(), made, pod_of(it, **preparing({"running": {"startedAt": "x"}})))
     assert said(plan.status)["reason"] == reason
-    assert plan.status["phase"] == "Pending"
+    assert plan.status["phase"] == ("Preparing" if age > 5 else "Pending")
     assert (plan.requeue_after is not None) == (age < 5), "it is looked at again when it has taken its time"
     assert ("kubectl logs job/first-1 -c environment" in said(plan.status)["message"]) == (age > 5)
 

@@ -210,10 +210,22 @@ class Tracking(SmaltModel):
     """The page, relative to a port-forward of the tracking server."""
 
 
+class Progress(SmaltModel):
+    """How far the script is, as it says itself."""
+
+    percent: Annotated[int, Field(ge=0, le=100)]
+    """0 to 100."""
+    estimated_completion_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """When it expected to end, when the percentage or a metric last changed."""
+
+
+Phase = Literal["Pending", "Queued", "Preparing", "Running", "Finalizing", "Succeeded", "Failed", "Canceled"]
+
+
 class TrainingRunStatus(Status):
     """How the run goes."""
 
-    phase: Literal["Pending", "Running", "Succeeded", "Failed"] | None = None
+    phase: Phase | None = None
     """One word for people, derived from the conditions."""
     attempt: Annotated[int, Field(ge=1)] | None = None
     """Which attempt this is."""
@@ -223,8 +235,10 @@ class TrainingRunStatus(Status):
     """When the Job started."""
     completion_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
     """When the last attempt ended; a run that has it is history."""
+    progress: Progress | None = None
+    """How far a running script is, at most 10 s ago."""
     metrics: Annotated[dict[str, float], Field(max_length=MOST_METRICS)] | None = None
-    """The latest value of at most 32 metrics; the series are in MLflow."""
+    """The latest value of at most 32 metrics, of a running script at most 10 s ago; the series are in MLflow."""
     code: FetchedCode | None = None
     """Which code was fetched."""
     digests: Digests | None = None

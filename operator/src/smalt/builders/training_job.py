@@ -43,6 +43,12 @@ RECORDER = "recorder"
 # Where the recorder shows /status.json and /metrics while the run goes on.
 PAGE_PORT = 9400
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+# By these a Prometheus that looks for pods finds the page; one that has PodMonitors goes by the port's name.
+SCRAPING = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(PAGE_PORT),
+    "prometheus.io/path": "/metrics",
+}
 WORK = "/smalt/work"
 EXCHANGE = "/smalt/exchange"
 USER = "runs"
@@ -85,7 +91,11 @@ def training_job(attempt: Attempt) -> Json:
     template: Json = {
         "metadata": {
             "labels": labels_of(attempt.run, "training"),
-            "annotations": {ANNOTATION: contract_text(contract(attempt)), DEFAULT_CONTAINER: CONTAINER},
+            "annotations": {
+                ANNOTATION: contract_text(contract(attempt)),
+                DEFAULT_CONTAINER: CONTAINER,
+                **SCRAPING,
+            },
         },
         "spec": _pod(attempt),
     }

@@ -16,7 +16,8 @@ from smalt.api.references import Address, address
 from smalt.api.schema import Json
 from smalt.engine.applier import Applier
 from smalt.engine.burst import Burst
-from smalt.engine.ports import Api
+from smalt.engine.polling import POLL_SECONDS, Poller
+from smalt.engine.ports import Api, Recorders
 from smalt.engine.queue import Queue
 from smalt.engine.sharing import Shared
 from smalt.engine.store import Change, Store
@@ -26,7 +27,7 @@ from smalt.metrics import Metrics
 from smalt.reconcilers.plan import Child, Plan
 from smalt.reconcilers.registry import RECONCILERS
 from smalt.reconcilers.reporting import status as report
-from smalt.reconcilers.world import Labelled, Live, LiveRead, Read, Refusals
+from smalt.reconcilers.world import Labelled, Live, LiveRead, Read, Refusals, StatusOf
 from smalt.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 HOLD_SECONDS = 3.0
 # Counts of runs may lag; a burst of them is one write.
 COUNTS_SECONDS = 5.0
+# What a running script says of itself is written no more often than that.
+WORDS_SECONDS = POLL_SECONDS
 # Why the Job controller makes no pod.
 REFUSED_JOBS = f"involvedObject.kind={JOB.kind},reason=FailedCreate"
 # What is being carried out when the end comes gets so long; a standby waits for it.
@@ -51,12 +54,14 @@ class Loop:
     store: Store = field(default_factory=Store)
     clock: Callable[[], float] = time.monotonic
     is_leading: bool = False
+    recorders: Recorders | None = None
 
     def __post_init__(self) -> None:
         self.queue = Queue(self.metrics, self.clock)
         self.applier = Applier(self.api, self.store, self.absorb)
         self._held: dict[Address, float] = {}
-        self._counted: dict[Address, float] = {}
+        self._written: dict[Address, float] = {}
+        self._poller = Poller(self.recorders, self._look_again) if self.recorders else None
         self._burst = Burst()
         self._refusals: Shared[Json] = Shared(self.clock)
         self._workers: list[asyncio.Task[None]] = []
@@ -84,8 +89,9 @@ class Loop:
         self.applier.forget(str(resource["metadata"].get("uid")))
         if kind in OURS:
             self._held.pop(address(kind, resource), None)
-            self._counted.pop(address(kind, resource), None)
+            self._written.pop(address(kind, resource), None)
             self._burst.forget(address(kind, resource))
+            self._follow(address(kind, resource), ())
         self._wake(kind, change)
 
     def _wake(self, kind: Kind, change: Change) -> None:
@@ -96,6 +102,10 @@ class Loop:
                 self.queue.add_after(wake.target, wake.seconds)
             else:
                 self.queue.add(wake.target, urgent=wake.urgent)
+
+    def _look_again(self, who: Address) -> None:
+        if self.is_leading:
+            self.queue.add(who)
 
     def lead(self) -> None:
         """From now on this replica writes; everything is looked at once."""
@@ -122,6 +132,8 @@ class Loop:
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+        if self._poller:
+            await self._poller.stop()
 
     async def _worker(self) -> None:
         while True:
@@ -171,7 +183,9 @@ class Loop:
             return None
         reconciler = RECONCILERS[key.kind]
         now = datetime.now(UTC)
-        live = await self._read_all(reconciler.reads(resource, self.store, now))
+        reads = reconciler.reads(resource, self.store, now)
+        self._follow(key, reads)
+        live = await self._read_all(key, reads)
         plan = reconciler.plan(resource, self.store, live, now, self.settings)
         try:
             made = await self._carry_out(resource, plan, live)
@@ -188,11 +202,15 @@ class Loop:
             self._held[key] = self.clock() + HOLD_SECONDS
         return _sooner(plan.requeue_after, await self._write_status(key, resource, plan))
 
-    async def _read_all(self, reads: tuple[LiveRead, ...]) -> Live:
-        """All at once: a run with many ConfigMaps waits for its Job no longer than one with one."""
-        return dict(zip(reads, await asyncio.gather(*map(self._read, reads)), strict=True))
+    def _follow(self, who: Address, reads: tuple[LiveRead, ...]) -> None:
+        if self._poller:
+            self._poller.follow(who, reads)
 
-    async def _read(self, read: LiveRead) -> Json | None:
+    async def _read_all(self, key: Address, reads: tuple[LiveRead, ...]) -> Live:
+        """All at once: a run with many ConfigMaps waits for its Job no longer than one with one."""
+        return dict(zip(reads, await asyncio.gather(*(self._read(key, each) for each in reads)), strict=True))
+
+    async def _read(self, key: Address, read: LiveRead) -> Json | None:
         match read:
             case Read(kind, namespace, name):
                 return await self.api.find(kind, namespace, name)
@@ -202,6 +220,8 @@ class Loop:
                 )
             case Labelled(kind, namespace, selector):
                 return await self.api.select(kind, namespace, labelSelector=selector)
+            case StatusOf():
+                return self._poller.said(key) if self._poller else None
 
     async def _carry_out(self, resource: Json, plan: Plan, live: Live) -> bool:
         made = False
@@ -250,8 +270,8 @@ class Loop:
             # Its deletion was missed, and nobody else would tell: what it left behind is not to be made again.
             self.lose(key.kind, resource)
             return None
-        if plan.counts_only:
-            self._counted[key] = self.clock()
+        if plan.counts_only or plan.words_only:
+            self._written[key] = self.clock()
         self._held.pop(key, None)
         self._burst.forget(key)
         self.absorb(key.kind, {"apiVersion": key.kind.api_version, "kind": key.kind.kind, **written})
@@ -266,8 +286,9 @@ class Loop:
         held = 0.0 if is_ready else self._held.get(key, 0.0) - self.clock()
         # That work begins can be told a little later while there is more to begin; how it goes on cannot.
         crowded = self._burst.wait(key, self.clock()) if is_first and not is_ready else 0.0
-        counted = self._counted.get(key, float("-inf")) + COUNTS_SECONDS - self.clock() if plan.counts_only else 0.0
-        return max(held, crowded, counted, 0.0)
+        distance = COUNTS_SECONDS if plan.counts_only else WORDS_SECONDS if plan.words_only else 0.0
+        repeated = self._written.get(key, float("-inf")) + distance - self.clock() if distance else 0.0
+        return max(held, crowded, repeated, 0.0)
 
     async def _confess(self, key: Address, error: Exception) -> None:
         """Ready=Unknown, so that nobody waits for a silent operator."""

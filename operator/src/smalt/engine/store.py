@@ -20,7 +20,7 @@ HEAVY_ANNOTATIONS = frozenset({LAST_APPLIED, "smalt.dev/run", "smalt.dev/scoring
 # Words such as True, Complete or a name occur again and again.
 _SHORT = 64
 _CONTAINER_STATUS = ("name", "image", "imageID", "state", "lastState", "restartCount", "ready")
-_POD_STATUS = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
+_POD_STATUS = ("phase", "podIP", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
 
 
 class Change(NamedTuple):

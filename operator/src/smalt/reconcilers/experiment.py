@@ -52,11 +52,20 @@ def said(spec: ExperimentSpec, namespace: str, world: World) -> list[Json]:
     return conditions.ready("Available", f"runs of this experiment are recorded in Workspace '{spec.workspace}'")
 
 
+COUNTED_AS = {
+    "Running": "running",
+    "Finalizing": "running",
+    "Succeeded": "succeeded",
+    "Failed": "failed",
+    "Canceled": "failed",
+}
+
+
 def counts(runs: list[Json]) -> Json:
+    """By phase; all that comes before the script runs is pending."""
     made = {"total": len(runs), "pending": 0, "running": 0, "succeeded": 0, "failed": 0}
     for run in runs:
-        phase = (run.get("status") or {}).get("phase") or "Pending"
-        made[phase.lower()] += 1
+        made[COUNTED_AS.get((run.get("status") or {}).get("phase") or "", "pending")] += 1
     return made
 
 

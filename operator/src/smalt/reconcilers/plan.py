@@ -32,6 +32,7 @@ class Plan:
     `status` is the whole new status without conditions' times and generations; None leaves it as it is.
     `requeue_after` asks for another look after so many seconds, besides the events that wake the object anyway.
     `counts_only`: only numbers changed, so the write may wait and be joined with others.
+    `words_only`: only what a running script says changed; such writes keep a distance.
     `is_final`: nothing will follow, so the write does not wait.
     """
 
@@ -39,6 +40,7 @@ class Plan:
     apply: tuple[Child, ...] = ()
     requeue_after: float | None = None
     counts_only: bool = False
+    words_only: bool = False
     is_final: bool = False
 
 

@@ -13,6 +13,8 @@ from smalt.builders import fetching
 from smalt.builders.training_job import CONTAINER
 from smalt.reconcilers import diagnosis
 
+# MLflow's own bound.
+MOST_METRIC_NAME = 250
 # What the API's integers can hold.
 LARGEST = 2**63 - 1
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -21,7 +23,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 def facts(report: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
     """Metrics, digests, outputs and tracking, as far as the report has them in the form that the schema wants."""
     made: Json = {}
-    metrics = _metrics(report.get("metrics"))
+    metrics = finite_metrics(report.get("metrics"))
     if metrics:
         made["metrics"] = metrics
     outputs = {name: each for name, each in _section(report, "outputs").items() if name in (spec.outputs or {})}
@@ -68,11 +70,16 @@ def _section(report: Json, name: str) -> Json:
     return found if isinstance(found, dict) else {}
 
 
-def _metrics(found: object) -> dict[str, float]:
+def finite_metrics(found: object) -> dict[str, float]:
+    """The metrics that a status can hold."""
     if not isinstance(found, dict):
         return {}
-    finite = {str(name): float(value) for name, value in found.items() if _is_finite(value)}
+    finite = {str(name): float(value) for name, value in found.items() if _is_name(name) and _is_finite(value)}
     return dict(sorted(finite.items())[:MOST_METRICS])
+
+
+def _is_name(found: object) -> bool:
+    return isinstance(found, str) and 0 < len(found) <= MOST_METRIC_NAME
 
 
 def _is_finite(value: object) -> bool:

@@ -18,7 +18,6 @@ from smalt.api.workspace import DEFAULT_INSTANCE_TYPE, WorkspaceSpec
 from smalt.builders import compute, fetching, preparing
 from smalt.builders.registered_model import registered_model, uid_selector
 from smalt.builders.training_job import (
-    CONTAINER,
     WORKSPACE_ANNOTATION,
     Attempt,
     config_maps,
@@ -26,7 +25,7 @@ from smalt.builders.training_job import (
     training_job,
 )
 from smalt.errors import InvalidCommand, TooLarge
-from smalt.reconcilers import diagnosis, run_inputs
+from smalt.reconcilers import diagnosis, run_inputs, stages
 from smalt.reconcilers.last_words import LastWords
 from smalt.reconcilers.plan import NOTHING, Child, Plan
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
@@ -64,9 +63,13 @@ def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
         )
     if ended(job) == "Complete":
         return (Labelled(MODEL, at.namespace, uid_selector(uid)),) if spec.register_ else ()
-    if not ended(job) and not world.owned(POD, job["metadata"]["uid"]) and age_seconds(job, now) >= EVENTS_SECONDS:
-        return (Refusals(at.namespace),)
-    return ()
+    if ended(job):
+        return ()
+    pods = world.owned(POD, job["metadata"]["uid"])
+    if not pods:
+        return (Refusals(at.namespace),) if age_seconds(job, now) >= EVENTS_SECONDS else ()
+    asked = stages.live_status(newest(pods))
+    return (asked,) if asked else ()
 
 
 def plan(resource: Json, world: World, live: Live, now: datetime, settings: Settings) -> Plan:
@@ -272,40 +275,28 @@ def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) 
         said = (conditions.stalled if finding.is_users else conditions.waiting)(finding.reason, message)
         return Plan(status=_status(resource, said, now, "Pending", **told))
     told |= {"code": fetched_code(pod) or None}
-    if is_running(pod):
-        said = conditions.waiting(
-            "Running", f"the script runs in pod '{pod['metadata']['name']}': see `kubectl logs job/{name}`"
-        )
-        told["startTime"] = (job.get("status") or {}).get("startTime")
-        return Plan(status=_status(resource, said, now, "Running", **told))
-    if is_at_work(pod, preparing.CONTAINER):
-        since = age_seconds(job, now)
-        said = preparing_environment(pod, name) if since >= EVENTS_SECONDS else pod_starting(name)
-        again = None if since >= EVENTS_SECONDS else EVENTS_SECONDS - since
-        return Plan(status=_status(resource, said, now, "Pending", **told), requeue_after=again)
-    said = fetching_code(pod, name) if is_running(pod, fetching.CONTAINER) else pod_starting(name)
-    return Plan(status=_status(resource, said, now, "Pending", **told))
+    asked = stages.live_status(pod)
+    words = live.get(asked) if asked else None
+    again = None
+    match stages.stage(pod, name, words, age_seconds(job, now), now):
+        case stages.NotYetTold(seconds) if "phase" in (resource.get("status") or {}):
+            return Plan(requeue_after=seconds)
+        case stages.NotYetTold(seconds):
+            said, phase, again = pod_starting(name), "Pending", seconds
+        case stages.Stage(phase, reason, message):
+            said = conditions.waiting(reason, message)
+            told |= {"startTime": (job.get("status") or {}).get("startTime")}
+            told |= stages.told(resource.get("status") or {}, told["attempt"], words)
+        case None:
+            said, phase = pod_starting(name), "Pending"
+    new = _status(resource, said, now, phase, **told)
+    words_only = stages.only_words_changed(resource.get("status") or {}, new)
+    return Plan(status=new, requeue_after=again, words_only=words_only)
 
 
 def pod_starting(job: str) -> list[Json]:
     """The same words from the Job's making until the script runs: what happens to a pod on its way is no write worth."""
     return conditions.waiting("JobCreated", f"Job '{job}' is made; its pod is starting")
-
-
-def fetching_code(pod: Json, job: str) -> list[Json]:
-    return conditions.waiting(
-        "Fetching",
-        f"pod '{pod['metadata']['name']}' fetches what the run needs: see `kubectl logs job/{job} -c {fetching.CONTAINER}`",
-    )
-
-
-def preparing_environment(pod: Json, job: str) -> list[Json]:
-    """Only of what takes its time: most environments are made before anybody could read it."""
-    return conditions.waiting(
-        "PreparingEnvironment",
-        f"pod '{pod['metadata']['name']}' installs the packages of spec.environment: see `kubectl logs job/{job} -c "
-        f"{preparing.CONTAINER}`",
-    )
 
 
 def age_seconds(job: Json, now: datetime) -> float:
@@ -316,20 +307,6 @@ def age_seconds(job: Json, now: datetime) -> float:
 def next_look(age: float) -> float:
     """In as many seconds as the Job is old, within bounds."""
     return min(MOST_EVENTS_SECONDS, max(EVENTS_SECONDS, age)) if age >= EVENTS_SECONDS else EVENTS_SECONDS - age
-
-
-def is_running(pod: Json, container: str = CONTAINER) -> bool:
-    """The container, by default the script's, has started (and may have ended since, without the Job knowing yet)."""
-    for each in diagnosis.statuses(pod):
-        if each.get("name") == container:
-            return bool({"running", "terminated"} & (each.get("state") or {}).keys())
-    return False
-
-
-def is_at_work(pod: Json, container: str) -> bool:
-    """The container has started and has not ended."""
-    found = [each for each in diagnosis.statuses(pod) if each.get("name") == container]
-    return any("running" in (each.get("state") or {}) for each in found)
 
 
 def newest(pods: list[Json]) -> Json:
@@ -510,7 +487,10 @@ def _told(resource: Json, job: Json, now: datetime, found: Json) -> Json:
     both = {part: given.get(part, {}) | found.get(part, {}) for part in ("inputs", "digests")}
     # Where an artifact lies exactly, the pod's own words do not say.
     both["inputs"] |= given.get("inputs", {})
+    # What it said while it ran is better than nothing, where the end came without a word.
+    known = stages.known(resource.get("status") or {}, attempt_of(job, resource))
     return {
+        "metrics": known.get("metrics"),
         "attempt": attempt_of(job, resource),
         "job": job["metadata"]["name"],
         "startTime": report.get("startTime"),

@@ -58,7 +58,15 @@ class Labelled:
     selector: str
 
 
-LiveRead = Read | Refusals | Labelled
+@dataclass(frozen=True)
+class StatusOf:
+    """What the recorder of a running pod said last, at most ten seconds ago; asking it goes on beside the workers."""
+
+    pod_uid: str
+    address: str
+
+
+LiveRead = Read | Refusals | Labelled | StatusOf
 Live = Mapping[LiveRead, Json | None]
 
 
