@@ -17,7 +17,7 @@ from smalt.api.workspace import InstanceType, WorkspaceSpec
 from smalt.builders.training_job import Attempt, contract
 from smalt.reconcilers import run_results
 from smalt.reconcilers.diagnosis import report
-from smalt_trainer.contract import Contract, GitCode, parse_contract
+from smalt_trainer.contract import ArchiveCode, Contract, GitCode, parse_contract
 from smalt_trainer.termination import LIMIT, METRICS_LIMIT, Outcome, termination_message
 from support.resources import DIGEST, NAMESPACE, run
 
@@ -142,6 +142,7 @@ EXPECTED = {
     "inline_code": {"train.py": "pass"},
     "code_folder": None,
     "code_git": None,
+    "code_archive": None,
     "variables": {"MODE": "$(x)"},
     "parameters": {"C": 0.5, "flag": True, "text": "ä\n$(x)"},
     "outputs": {"model": "customModel", "log": "uriFile"},
@@ -168,15 +169,27 @@ def test_a_repository_arrives_with_the_commit_that_an_earlier_attempt_has_run(co
     assert found == GitCode("https://git.example/a.git", "v1", "churn", "git", commit)
 
 
-def test_the_commit_that_was_fetched_arrives_from_the_container_that_fetched_it() -> None:
-    said = termination_message(Outcome(code={"commit": "ab" * 20})).decode()
+ARCHIVE = {"url": "https://a.example/c.tar.gz", "digest": DIGEST, "path": "churn", "credentialsSecret": "web"}
+
+
+@pytest.mark.parametrize("pinned", [None, DIGEST])
+def test_an_archive_arrives_with_the_digest_of_what_an_earlier_attempt_has_run(pinned: str | None) -> None:
+    it = run(**SPEC | {"code": ARCHIVE})
+    fetched = {"archiveDigest": pinned} if pinned else {}
+    found = parse_contract(json.loads(json.dumps(written(it, fetched_code=fetched)))).code_archive
+    assert found == ArchiveCode("https://a.example/c.tar.gz", DIGEST, "churn", "web", pinned)
+
+
+@pytest.mark.parametrize("code", [{"commit": "ab" * 20}, {"commit": "ab" * 32}, {"archiveDigest": DIGEST}])
+def test_what_was_fetched_arrives_from_the_container_that_fetched_it(code: Json) -> None:
+    said = termination_message(Outcome(code=code)).decode()
     pod = {"status": {"initContainerStatuses": [{"name": "fetch", "state": {"terminated": {"message": said}}}]}}
-    assert run_results.facts({}, pod, PARSED)["code"] == {"commit": "ab" * 20}
+    assert run_results.facts({}, pod, PARSED)["code"] == code
 
 
-@pytest.mark.parametrize("commit", ["main", "AB" * 20, "ab" * 20 + "\n", 1, None])
-def test_what_is_no_commit_is_not_taken_for_one(commit: object) -> None:
-    said = json.dumps({"code": {"commit": commit}})
+@pytest.mark.parametrize("claim", ["main", "AB" * 20, "ab" * 20 + "\n", 1, None, {}, DIGEST + "0"])
+def test_what_is_no_commit_and_no_digest_is_not_taken_for_one(claim: object) -> None:
+    said = json.dumps({"code": {"commit": claim, "archiveDigest": claim, "other": "x"}})
     pod = {"status": {"initContainerStatuses": [{"name": "fetch", "state": {"terminated": {"message": said}}}]}}
     assert run_results.fetched_code(pod) == {}
 

@@ -60,6 +60,7 @@ def dotted(changes: Json) -> Json:
 
 INPUT = {"type": "uriFile", "path": "configmap://rows/rows.csv"}
 GIT = {"url": "https://git.example/team/churn.git"}
+URL = "https://a.example/code.tar.gz"
 STAGED = {"name": "churn", "stage": "production"}
 BAD = (
     workspace("a name with capitals", ("Lab", "lower"), name="Lab"),
@@ -224,7 +225,7 @@ BAD = (
     run("a name that ends with a dash", ("first-", "metadata.name"), name="first-"),
     run("an experiment that is no name", ("spec.experiment", "'My Trials'"), experiment="My Trials"),
     run("no code", ("spec.code", "Required"), code=REMOVED),
-    run("code from nowhere", ("spec.code", "inline", "configMap"), code={}),
+    run("code from nowhere", ("spec.code", "inline", "configMap", "has none"), code={}),
     run("code from two places", ("exactly one",), code={"inline": {"a.py": ""}, "configMap": "code"}),
     run("a file that leaves the code", ("spec.code.inline", "'../a.py'", "train.py"), code={"inline": {"../a.py": ""}}),
     run("a file by absolute path", ("'/etc/passwd'",), code={"inline": {"/etc/passwd": ""}}),
@@ -238,8 +239,36 @@ BAD = (
     run("code in a ConfigMap that is no name", ("spec.code.configMap", "'My_Code'"), code={"configMap": "My_Code"}),
     run(
         "code from git and from a ConfigMap",
-        ("exactly one", "inline", "configMap", "git"),
+        ("exactly one", "has configMap git"),
         code={"git": GIT, "configMap": "code"},
+    ),
+    run("code from three places", ("has inline git url",), code={"inline": {"a": ""}, "git": GIT, "url": URL}),
+    run(
+        "an archive over http",
+        ("code.url", "'http://a.example/c.zip'", "https://"),
+        code={"url": "http://a.example/c.zip"},
+    ),
+    run("an archive on the node", ("code.url", "'file:///etc/c.zip'", "s3://"), code={"url": "file:///etc/c.zip"}),
+    run(
+        "an archive with a password in it",
+        ("code.url", "no password", "credentialsSecret"),
+        code={"url": "https://u:p@a.example/c.zip"},
+    ),
+    run("an archive that is a bucket", ("code.url", "'s3://bucket'"), code={"url": "s3://bucket"}),
+    run("an archive that is a folder", ("code.url", "'s3://bucket/code/'"), code={"url": "s3://bucket/code/"}),
+    run("an archive that is a host", ("code.url", "'https://a.example/'"), code={"url": "https://a.example/"}),
+    run("an archive with a second line", ("code.url",), code={"url": "https://a.example/c\n.zip"}),
+    run("an archive with half a digest", ("code.digest", "sha256:"), code={"url": URL, "digest": "sha256:12"}),
+    run("a folder outside of the archive", ("code.path", "'../a'"), code={"url": URL, "path": "../a"}),
+    run(
+        "a folder of an archive that is not there",
+        ("code.path", "code.url", "code.git"),
+        code={"git": GIT, "path": "churn"},
+    ),
+    run(
+        "a digest of no archive",
+        ("code.digest", "code.url"),
+        code={"inline": {"a": ""}, "digest": "sha256:" + "0" * 64},
     ),
     run(
         "a repository with a password in it",

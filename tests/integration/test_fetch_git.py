@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,59 +14,15 @@ from typing import Any
 
 import pytest
 
+from smalt_trainer import git
+from smalt_trainer.contract import GitCode
+from smalt_trainer.failures import RunFailed
+from support.fetch_pod import FetchPod, contract_of
 from support.git_server import GitServer, Repository
-from support.run_pod import SOURCE
+from support.run_pod import wait_until
+from support.tracking import free_port
 
 SECRET = "s3cr3t-w0rd"
-
-
-@dataclass
-class FetchPod:
-    """The container `fetch` as a process, in a folder of its own."""
-
-    folder: Path
-    status: int = -1
-
-    def fetch(self, git: dict[str, Any], secret: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
-        """Run it on this source; its last words."""
-        contract = {
-            "version": 1,
-            "run": {"namespace": "team-a", "name": "churn-1", "uid": str(uuid.uuid4()), "attempt": 1},
-            "workspace": "lab",
-            "experiment": "churn",
-            "command": "python train.py",
-            "code": {"git": git},
-            "image": "smalt/trainer:0.1.0",
-            "limits": {"timeoutSeconds": 60, "finalizingSeconds": 60},
-            **changes,
-        }
-        (self.folder / "run").mkdir(parents=True, exist_ok=True)
-        (self.folder / "run/run.json").write_text(json.dumps(contract))
-        if secret is not None:
-            (self.folder / "credentials/code").mkdir(parents=True)
-            for key, value in secret.items():
-                (self.folder / "credentials/code" / key).write_text(value)
-        variables = {"PATH": os.environ["PATH"], "SMALT_ROOT": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        finished = subprocess.run(
-            [sys.executable, "-s", "-u", str(SOURCE), "fetch"],
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        self.status, self.log = finished.returncode, finished.stdout + finished.stderr
-        message = json.loads((self.folder / "termination-log").read_bytes())
-        assert isinstance(message, dict)
-        print(self.log)
-        assert (finished.returncode == 0) == (message["outcome"] == "succeeded"), self.log
-        return message
-
-    @property
-    def files(self) -> dict[str, str]:
-        """What lies there as code."""
-        code = self.folder / "fetched/code"
-        return {path.relative_to(code).as_posix(): path.read_text() for path in code.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +39,10 @@ def repository(server: GitServer) -> Repository:
 @pytest.fixture
 def pod(tmp_path: Path) -> FetchPod:
     return FetchPod(tmp_path)
+
+
+def fetched(pod: FetchPod, git: dict[str, str], secret: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
+    return pod.fetch({"git": git}, secret, **changes)
 
 
 def url(server: GitServer, repository: Repository) -> str:
@@ -118,7 +78,7 @@ def history(server: GitServer) -> History:
 def test_a_branch_a_tag_or_nothing_leads_to_its_commit(
     history: History, pod: FetchPod, revision: str | None, number: str
 ) -> None:
-    message = pod.fetch({"url": history.url} | ({"revision": revision} if revision else {}))
+    message = fetched(pod, {"url": history.url} | ({"revision": revision} if revision else {}))
     assert message["code"] == {"commit": history.commits[number]}
     assert pod.files == {"train.py": f"print({number})", "churn/train.py": "print('churn')"}
     facts = json.loads((pod.folder / "fetched/facts.json").read_text())
@@ -128,7 +88,7 @@ def test_a_branch_a_tag_or_nothing_leads_to_its_commit(
 
 @pytest.mark.parametrize("digits", [40, 12, 7])
 def test_a_commit_is_fetched_in_full_and_abbreviated(history: History, pod: FetchPod, digits: int) -> None:
-    message = pod.fetch({"url": history.url, "revision": history.commits["2"][:digits]})
+    message = fetched(pod, {"url": history.url, "revision": history.commits["2"][:digits]})
     assert message["code"] == {"commit": history.commits["2"]}
     assert pod.files["train.py"] == "print(2)"
 
@@ -138,10 +98,10 @@ def test_a_further_attempt_runs_the_same_commit_though_the_branch_has_moved_on(
 ) -> None:
     before = repository.commit({"train.py": "print('before')"})
     source = {"url": url(server, repository), "revision": "main"}
-    assert FetchPod(tmp_path / "1").fetch(source)["code"] == {"commit": before}
+    assert fetched(FetchPod(tmp_path / "1"), source)["code"] == {"commit": before}
     repository.commit({"train.py": "print('after')"})
     second = FetchPod(tmp_path / "2")
-    assert second.fetch(source | {"commit": before})["code"] == {"commit": before}
+    assert fetched(second, source | {"commit": before})["code"] == {"commit": before}
     assert second.files == {"train.py": "print('before')"}
 
 
@@ -153,13 +113,13 @@ def test_a_server_that_gives_out_no_single_commits_is_asked_for_everything(
     # The first version of the protocol gives out what branches and tags name, and nothing else.
     repository.git("config", "protocol.version", "0")
     monkeypatch.setattr(server, "protocol", "version=0")
-    message = pod.fetch({"url": url(server, repository), "revision": first})
+    message = fetched(pod, {"url": url(server, repository), "revision": first})
     assert message["code"] == {"commit": first}
     assert pod.files == {"train.py": "1"}
 
 
 def test_a_folder_of_the_repository_is_the_code(history: History, pod: FetchPod) -> None:
-    pod.fetch({"url": history.url, "path": "churn"})
+    fetched(pod, {"url": history.url, "path": "churn"})
     assert pod.files == {"train.py": "print('churn')"}
 
 
@@ -167,7 +127,7 @@ def test_a_second_start_begins_anew(history: History, pod: FetchPod) -> None:
     (pod.folder / "fetched/code").mkdir(parents=True)
     (pod.folder / "fetched/code/left.py").write_text("of a start that was broken off")
     (pod.folder / "fetched/unfinished").mkdir()
-    pod.fetch({"url": history.url})
+    fetched(pod, {"url": history.url})
     assert "left.py" not in pod.files
 
 
@@ -184,7 +144,7 @@ def test_a_second_start_begins_anew(history: History, pod: FetchPod) -> None:
 def test_what_is_not_in_the_repository_is_named(
     history: History, pod: FetchPod, source: dict[str, str], reason: str, words: list[str]
 ) -> None:
-    message = pod.fetch({"url": history.url} | source)
+    message = fetched(pod, {"url": history.url} | source)
     assert message["reason"] == reason
     for each in [*words, history.url, "under another name"]:
         assert each in message["message"]
@@ -192,7 +152,7 @@ def test_what_is_not_in_the_repository_is_named(
 
 
 def test_an_empty_repository_is_named(server: GitServer, repository: Repository, pod: FetchPod) -> None:
-    message = pod.fetch({"url": url(server, repository)})
+    message = fetched(pod, {"url": url(server, repository)})
     assert message["reason"] == "CodeInvalid"
     assert "no default branch" in message["message"]
 
@@ -211,7 +171,7 @@ def test_a_private_repository_is_fetched_with_its_secret_which_nothing_shows(
 ) -> None:
     private = server.repository(f"{uuid.uuid4().hex[:8]}.git", login)
     commit = private.commit({"train.py": "print('private')"})
-    message = pod.fetch({"url": url(server, private), "credentialsSecret": "git"}, secret)
+    message = fetched(pod, {"url": url(server, private), "credentialsSecret": "git"}, secret)
     assert message["code"] == {"commit": commit}, pod.log
     assert SECRET not in pod.log
     left = [path for path in pod.folder.rglob("*") if path.is_file() and "credentials" not in path.parts]
@@ -238,7 +198,7 @@ def test_without_the_right_secret_it_is_said_what_is_wanted(
     private = server.repository(f"{uuid.uuid4().hex[:8]}.git", ("ada", SECRET))
     private.commit({"train.py": ""})
     source = {"url": url(server, private)} | ({"credentialsSecret": name} if name else {})
-    message = pod.fetch(source, secret)
+    message = fetched(pod, source, secret)
     assert message["reason"] == "CodeUnavailable"
     for each in words:
         assert each in message["message"]
@@ -250,8 +210,8 @@ def test_the_password_is_for_its_own_host_and_for_no_other(server: GitServer, tm
     with GitServer(tmp_path / "elsewhere", private={"taken.git": ("ada", SECRET)}) as other:
         other.root.mkdir()
         server.redirects["moved.git"] = f"{other.url}/taken.git"
-        message = pod.fetch(
-            {"url": f"{server.url}/moved.git", "credentialsSecret": "git"}, {"username": "ada", "password": SECRET}
+        message = fetched(
+            pod, {"url": f"{server.url}/moved.git", "credentialsSecret": "git"}, {"username": "ada", "password": SECRET}
         )
         assert message["reason"] == "CodeUnavailable"
         assert other.requests
@@ -263,7 +223,7 @@ def test_a_server_that_is_away_for_a_moment_is_asked_again(
 ) -> None:
     commit = repository.commit({"train.py": ""})
     server.failures = 2
-    assert pod.fetch({"url": url(server, repository)})["code"] == {"commit": commit}
+    assert fetched(pod, {"url": url(server, repository)})["code"] == {"commit": commit}
     assert "503" in pod.log and "trying again" in pod.log
 
 
@@ -281,7 +241,7 @@ def test_a_server_that_is_away_for_a_moment_is_asked_again(
 def test_an_address_that_leads_nowhere_or_is_not_to_be_used_is_named(
     server: GitServer, pod: FetchPod, address: str, words: list[str]
 ) -> None:
-    message = pod.fetch({"url": address.format(server=server.url)})
+    message = fetched(pod, {"url": address.format(server=server.url)})
     assert message["reason"] == "CodeUnavailable"
     for each in words:
         assert each in message["message"]
@@ -302,7 +262,7 @@ def test_a_commit_with_something_that_leads_elsewhere_is_refused_by_name(
     server: GitServer, repository: Repository, pod: FetchPod, entries: list[tuple[str, str, str]], words: list[str]
 ) -> None:
     repository.commit_entries(("100644", "train.py", "print(1)"), *entries)
-    message = pod.fetch({"url": url(server, repository), "revision": "odd"})
+    message = fetched(pod, {"url": url(server, repository), "revision": "odd"})
     assert message["reason"] == "CodeInvalid"
     for each in words:
         assert each in message["message"]
@@ -315,7 +275,7 @@ def test_a_submodule_beside_the_folder_that_is_the_code_is_no_matter(
         "mktree", stdin=f"100644 blob {repository.git('hash-object', '-w', '--stdin', stdin='x')}\ttrain.py"
     )
     repository.commit_entries(("160000", "library", "1" * 40), ("40000", "churn", inner))
-    pod.fetch({"url": url(server, repository), "revision": "odd", "path": "churn"})
+    fetched(pod, {"url": url(server, repository), "revision": "odd", "path": "churn"})
     assert pod.files == {"train.py": "x"}
 
 
@@ -323,7 +283,7 @@ def test_links_within_the_code_are_kept_and_programs_stay_programs(
     server: GitServer, repository: Repository, pod: FetchPod
 ) -> None:
     repository.commit_entries(("100755", "run.sh", "echo hi"), ("120000", "again.sh", "run.sh"))
-    pod.fetch({"url": url(server, repository), "revision": "odd"})
+    fetched(pod, {"url": url(server, repository), "revision": "odd"})
     assert pod.files == {"run.sh": "echo hi", "again.sh": "echo hi"}
     assert os.access(pod.folder / "fetched/code/run.sh", os.X_OK)
 
@@ -335,7 +295,7 @@ def test_nothing_that_a_repository_asks_for_is_run(server: GitServer, repository
     files = {".gitattributes": "*.bin filter=lfs\n", ".gitconfig": filters, ".githooks/post-checkout": "touch ran\n"}
     repository.git("config", "filter.lfs.clean", "cat")
     repository.commit(files | {"weights.bin": pointer, "train.py": ""})
-    pod.fetch({"url": url(server, repository)})
+    fetched(pod, {"url": url(server, repository)})
     assert pod.files["weights.bin"] == pointer
     assert "Git LFS" in pod.log and "weights.bin" in pod.log
     assert [path.name for path in pod.folder.rglob("ran")] == []
@@ -343,7 +303,7 @@ def test_nothing_that_a_repository_asks_for_is_run(server: GitServer, repository
 
 def test_variables_of_the_run_do_not_reach_git(history: History, pod: FetchPod) -> None:
     variables = {"GIT_SSH_COMMAND": "touch ran", "GIT_PROXY_COMMAND": "x", "GIT_CONFIG_COUNT": "1", "NO_PROXY": "*"}
-    assert pod.fetch({"url": history.url}, environmentVariables=variables)["outcome"] == "succeeded"
+    assert fetched(pod, {"url": history.url}, environmentVariables=variables)["outcome"] == "succeeded"
 
 
 def test_a_repository_with_more_files_than_code_has_is_refused(
@@ -352,7 +312,86 @@ def test_a_repository_with_more_files_than_code_has_is_refused(
     stored = repository.git("hash-object", "-w", "--stdin", stdin="x")
     many = repository.git("mktree", stdin="".join(f"100644 blob {stored}\tf{number}\n" for number in range(20_001)))
     repository.git("update-ref", "refs/heads/odd", repository.git("commit-tree", many, "-m", "many"))
-    message = pod.fetch({"url": url(server, repository), "revision": "odd"})
+    message = fetched(pod, {"url": url(server, repository), "revision": "odd"})
     assert message["reason"] == "CodeInvalid"
     assert "more than 20000 files" in message["message"]
     assert not (pod.folder / "fetched/code").exists()
+
+
+def test_a_repository_that_is_larger_than_code_may_be_is_refused(
+    server: GitServer, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.commit({f"{each}.txt": uuid.uuid4().hex * 4000 for each in range(150)})
+    wanted = GitCode(url(server, repository), None, None, None, None)
+    monkeypatch.setattr(git, "MOST_PACK_BYTES", 100_000)
+    with pytest.raises(RunFailed, match="is larger than") as failed:
+        git.fetch_git(wanted, tmp_path / "code", tmp_path, tmp_path / "no", os.environ, print)
+    assert failed.value.reason == "CodeInvalid"
+
+
+@pytest.fixture
+def hanging(server: GitServer) -> Iterator[GitServer]:
+    server.answers.clear()
+    yield server
+    server.answers.set()
+
+
+def test_a_server_that_never_answers_is_given_up(
+    hanging: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git, "MOST_SECONDS", 0.5)
+    wanted = GitCode(f"{hanging.url}/a.git", None, None, None, None)
+    with pytest.raises(RunFailed, match="was not fetched within") as failed:
+        git.fetch_git(wanted, tmp_path / "code", tmp_path, tmp_path / "no", os.environ, print)
+    assert failed.value.reason == "CodeUnavailable"
+
+
+def test_a_pod_that_is_to_end_leaves_true_words_and_no_program_of_gits(hanging: GitServer, pod: FetchPod) -> None:
+    asked = len(hanging.requests)
+    pod.write(contract_of({"git": {"url": f"{hanging.url}/a.git"}}))
+    process = pod.start()
+    wait_until(lambda: len(hanging.requests) > asked, "git's first question")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert pod.message["reason"] == "Terminated"
+    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if f"{hanging.url}/a.git" in _read(path)]
+    assert left == []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Of an authority that nobody knows but who is told."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=git -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run([*command.split(), "-keyout", "key", "-out", "crt"], cwd=folder, check=True, capture_output=True)
+    return folder / "crt", folder / "key"
+
+
+def test_https_is_trusted_by_the_bundle_of_the_workspace_and_not_without(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with GitServer(tmp_path / "git", certificate=certificate) as secured:
+        repository = secured.repository("a.git", ("ada", SECRET))
+        commit = repository.commit({"train.py": "1"})
+        source = {"url": url(secured, repository), "credentialsSecret": "git"}
+        secret = {"username": "ada", "password": SECRET}
+        message = fetched(FetchPod(tmp_path / "1"), source, secret)
+        assert message["reason"] == "CodeUnavailable"
+        assert "is not trusted" in message["message"] and "spec.trustBundle" in message["message"]
+        bundle = {"SMALT_TRUST_BUNDLE": str(certificate[0])}
+        assert fetched(FetchPod(tmp_path / "2", variables=bundle), source, secret)["code"] == {"commit": commit}
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
+def test_the_proxy_that_the_run_names_is_on_the_way(history: History, pod: FetchPod, name: str) -> None:
+    port = str(free_port())
+    message = fetched(pod, {"url": history.url}, environmentVariables={name: f"http://127.0.0.1:{port}"})
+    assert message["reason"] == "CodeUnavailable"
+    assert port in message["message"]

@@ -121,6 +121,9 @@ CODE: dict[str, Json] = {
     },
     "a port and no suffix": {"git": {"url": "https://git.example:8443/~me/a%20b"}},
     "a Service of the cluster": {"git": {"url": "http://gitea.tools.svc:3000/team/churn.git"}},
+    "an archive": {"url": "https://a.example/c.tar.gz?X-Signature=a/b=="},
+    "an archive in a bucket": {"url": "s3://my-bucket/team/code 1.zip", "credentialsSecret": "s3"},
+    "a folder of an archive": {"url": "https://a.example/c.zip", "path": "c-1.2", "digest": "sha256:" + "0" * 64},
     "a Service of the cluster by its whole name": {"git": {"url": "http://gitea.tools.svc.cluster.local/a.git"}},
 }
 

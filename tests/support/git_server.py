@@ -29,8 +29,9 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True)
-        self.git("init", "--quiet", "--initial-branch=main")
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            self.git("init", "--quiet", "--initial-branch=main")
 
     def git(self, *arguments: str, stdin: str | None = None) -> str:
         command = ["git", "-C", str(self.folder), "-c", "protocol.file.allow=always", *arguments]
@@ -65,10 +66,12 @@ class Repository:
 
 @dataclass
 class GitServer:
-    """Serves the repositories below a folder; a name in `private` only to who has its user and password."""
+    """Serves the repositories below a folder, and what lies in its folder `files` as it is; a name in `private` only to who
+    has its user and password."""
 
     root: Path
     address: str = "127.0.0.1"
+    port: int = 0
     certificate: tuple[Path, Path] | None = None
     private: dict[str, tuple[str, str]] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
@@ -77,9 +80,12 @@ class GitServer:
     # How many requests are answered 503 before one is answered.
     failures: int = 0
     requests: list[tuple[str, str | None]] = field(default_factory=list)
+    # Cleared, it keeps every request waiting.
+    answers: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         owner = self
+        self.answers.set()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -91,7 +97,7 @@ class GitServer:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the base class names it so
                 """Tests read `requests`; a line for each would only hide their own output."""
 
-        self._server = ThreadingHTTPServer((self.address, 0), Handler)
+        self._server = ThreadingHTTPServer((self.address, self.port), Handler)
         if self.certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*self.certificate)
@@ -114,6 +120,7 @@ class GitServer:
         """One request, handed to git; what git prints is what the client gets."""
         asked = request.headers.get("Authorization")
         self.requests.append((request.path, asked))
+        self.answers.wait(60)
         path, _, query = request.path.partition("?")
         name = path.split("/")[1]
         if self.failures:
@@ -130,6 +137,9 @@ class GitServer:
             request.send_header("WWW-Authenticate", 'Basic realm="git"')
             request.send_header("Content-Length", "0")
             request.end_headers()
+            return
+        if name == "files":
+            self._hand_out(request, self.root / path.lstrip("/"))
             return
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         if request.headers.get("Transfer-Encoding") == "chunked":
@@ -158,6 +168,16 @@ class GitServer:
         request.send_response(int(headers.pop("Status", "200").split()[0]))
         for key, value in headers.items():
             request.send_header(key, value)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
+
+    def _hand_out(self, request: BaseHTTPRequestHandler, file: Path) -> None:
+        if not file.is_file():
+            request.send_error(404)
+            return
+        content = file.read_bytes()
+        request.send_response(200)
         request.send_header("Content-Length", str(len(content)))
         request.end_headers()
         request.wfile.write(content)

@@ -53,6 +53,17 @@ class GitCode:
 
 
 @dataclass(frozen=True)
+class ArchiveCode:
+    """Code in an archive; `pinned` is the digest of what an earlier attempt ran."""
+
+    url: str
+    digest: Optional[str]
+    path: Optional[str]
+    credentials_secret: Optional[str]
+    pinned: Optional[str]
+
+
+@dataclass(frozen=True)
 class Contract:
     """Everything the pod needs to know about its run."""
 
@@ -66,6 +77,7 @@ class Contract:
     inline_code: Optional[Mapping[str, str]]
     code_folder: Optional[str]
     code_git: Optional[GitCode]
+    code_archive: Optional[ArchiveCode]
     variables: Mapping[str, str]
     parameters: Mapping[str, Any]
     inputs: Mapping[str, Input]
@@ -74,6 +86,11 @@ class Contract:
     image: str
     timeout: float
     finalizing: float
+
+    @property
+    def is_code_fetched(self) -> bool:
+        """The container `fetch` brings it."""
+        return self.code_git is not None or self.code_archive is not None
 
     @property
     def log_hint(self) -> str:
@@ -110,6 +127,7 @@ def parse_contract(data: Mapping[str, Any]) -> Contract:
         inline_code={str(name): str(text) for name, text in code["inline"].items()} if "inline" in code else None,
         code_folder=code.get("folder"),
         code_git=_git(code["git"]) if "git" in code else None,
+        code_archive=_archive(code["archive"]) if "archive" in code else None,
         variables={str(name): str(value) for name, value in (data.get("environmentVariables") or {}).items()},
         parameters=dict(data.get("parameters") or {}),
         inputs={name: _input(name, item) for name, item in (data.get("inputs") or {}).items()},
@@ -124,6 +142,12 @@ def parse_contract(data: Mapping[str, Any]) -> Contract:
 def _git(item: Mapping[str, Any]) -> GitCode:
     return GitCode(
         str(item["url"]), item.get("revision"), item.get("path"), item.get("credentialsSecret"), item.get("commit")
+    )
+
+
+def _archive(item: Mapping[str, Any]) -> ArchiveCode:
+    return ArchiveCode(
+        str(item["url"]), item.get("digest"), item.get("path"), item.get("credentialsSecret"), item.get("pinned")
     )
 
 

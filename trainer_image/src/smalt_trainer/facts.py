@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, Mapping
 
 from smalt_trainer.contract import Contract
+from smalt_trainer.download import shown
 from smalt_trainer.failures import RunFailed
 from smalt_trainer.places import Places
 
@@ -40,6 +41,8 @@ def read_facts(places: Places) -> Facts:
 
 def code_tags(contract: Contract, code: Mapping[str, str]) -> Dict[str, str]:
     """Where the code came from, as MLflow's page shows it."""
-    if contract.code_git is None:
-        return {}
-    return {"mlflow.source.git.repoURL": contract.code_git.url, "mlflow.source.git.commit": code.get("commit", "")}
+    if contract.code_git is not None:
+        return {"mlflow.source.git.repoURL": contract.code_git.url, "mlflow.source.git.commit": code.get("commit", "")}
+    if contract.code_archive is not None:
+        return {"smalt.code.url": shown(contract.code_archive.url), "smalt.code.digest": code.get("archiveDigest", "")}
+    return {}

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import MutableMapping, Optional
 
 from smalt_trainer.artifacts import ArtifactStore
+from smalt_trainer.code_archive import fetch_archive
 from smalt_trainer.contract import Contract, read_contract
 from smalt_trainer.facts import Facts, write_facts
 from smalt_trainer.failures import RunFailed
@@ -65,6 +66,10 @@ def fetch(contract: Contract, places: Places, variables: MutableMapping[str, str
         folder = places.credentials / CODE
         commit = fetch_git(contract.code_git, places.fetched_code, scratch, folder, variables, say)
         facts.code["commit"] = commit
+    elif contract.code_archive is not None:
+        folder = places.credentials / CODE
+        digest = fetch_archive(contract.code_archive, places.fetched_code, scratch, folder, say)
+        facts.code["archiveDigest"] = digest
     if any(each.is_fetched for each in contract.inputs.values()):
         store = ArtifactStore.of(Tracking.from_environment(variables, places.password))
         fetcher = Fetcher(places.fetched_inputs, scratch, places.credentials, store, say)

@@ -50,6 +50,8 @@ _PASSES_BY = re.compile(
     r"|RPC failed|remote end hung up|Empty reply|Operation too slow|returned error: (429|5\d\d)|Recv failure|transfer closed",
     re.IGNORECASE,
 )
+# As git tells what the limit on the size of its files has done to a program of its own.
+_PAST_LIMIT = re.compile(rf"File too large|signal {int(signal.SIGXFSZ)}\b")
 _NOT_OFFERED = re.compile(r"not our ref|unadvertised object|couldn't find remote ref|no such remote ref", re.IGNORECASE)
 
 
@@ -208,7 +210,7 @@ class _Git:
         words = _brief(scrubbed(err.decode("utf-8", "replace"), self._login))
         if process.returncode == -signal.SIGKILL:
             raise _unavailable(f"git was killed while it fetched {self.url}, for its memory: name a smaller repository")
-        if process.returncode == -signal.SIGXFSZ or "File too large" in words or "SIGXFSZ" in words:
+        if process.returncode == -signal.SIGXFSZ or _PAST_LIMIT.search(words):
             raise too_large(self.url, MOST_PACK_BYTES)
         raise _GitFailed(words or f"exit code {process.returncode}")
 
@@ -232,6 +234,10 @@ def _environment(url: str, scratch: Path, folder: Path, variables: Mapping[str, 
     proxies = {
         name: value for name, value in variables.items() if name.upper() in _PROXIES and "\n" not in value and value
     }
+    if "HTTP_PROXY" in proxies:
+        proxies.setdefault(
+            "http_proxy", proxies["HTTP_PROXY"]
+        )  # the one name that git's client reads in lower case only
     trusted = {"GIT_SSL_CAINFO": variables["SSL_CERT_FILE"]} if variables.get("SSL_CERT_FILE") else {}
     return {
         "PATH": variables.get("PATH", os.defpath),

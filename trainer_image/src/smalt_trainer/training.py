@@ -118,7 +118,7 @@ class Training:
         return {"MLFLOW_TRACKING_URI": uri, "MLFLOW_RUN_ID": run, "MLFLOW_EXPERIMENT_ID": experiment}
 
     def _lay_out(self, contract: Contract) -> str:
-        if contract.code_git is not None:
+        if contract.is_code_fetched:
             self.outcome.code = read_facts(self.places).code
             return lay_out_folder(self.places.fetched_code, self.places.code)
         if contract.inline_code is not None:

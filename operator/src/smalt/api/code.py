@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from smalt.api.schema import Json, ObjectName, Quantity, RelativePath, SmaltModel, keys, rule, rules
+from smalt.api.schema import Digest, Json, ObjectName, Quantity, RelativePath, SmaltModel, keys, rule, rules
 
 # Client-side apply copies the object into an annotation of 256 KiB at most.
 MOST_INLINE_BYTES = 131072
@@ -130,21 +130,63 @@ class Git(SmaltModel):
     """A Secret with `username` and `password`, or `token`; only the container that fetches the code sees it."""
 
 
+CODE_URL = r"^(https://[^@\s/?#]+/[^\s]*[^\s/]|s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9](/[^/\x00-\x1f]+)+)$"
+_SOURCES = ("inline", "configMap", "git", "url")
+_COUNTED = " + ".join(f"(has(self.{each}) ? 1 : 0)" for each in _SOURCES)
+# Sums of texts: a list that is joined has no bound that the API server could see.
+_NAMED = " + ".join(f"(has(self.{each}) ? ' {each}' : '')" for each in _SOURCES)
+_OF_URL = "has(self.digest) || has(self.path) || has(self.credentialsSecret)"
+
+
 class Code(MountedCode):
-    """The user's files; exactly one of `inline`, `configMap` and `git`."""
+    """The user's files; exactly one of `inline`, `configMap`, `git` and `url`."""
 
     model_config = {
         "json_schema_extra": rules(
             rule(
-                "[has(self.inline), has(self.configMap), has(self.git)].filter(x, x).size() == 1",
-                message="code takes exactly one source: inline (file name to text), configMap (the name of a ConfigMap) or "
-                "git ({url, revision})",
-            )
+                f"{_COUNTED} == 1",
+                says="'code takes exactly one source: inline (file name to text), configMap (a name), git ({url, revision}) or url "
+                f"(of an archive); this has' + ({_COUNTED} == 0 ? ' none' : {_NAMED})",
+            ),
+            rule(
+                f"has(self.url) || !({_OF_URL})",
+                says="'code.' + (has(self.digest) ? 'digest' : has(self.path) ? 'path' : 'credentialsSecret') + ' says more of "
+                "the archive in code.url, and there is none: leave it out, or write it into code.git'",
+            ),
         )
     }
 
     git: Git | None = None
     """A repository."""
+    url: (
+        Annotated[
+            str,
+            Field(
+                max_length=2048,
+                json_schema_extra=rules(
+                    rule(
+                        "!self.matches(r'^[a-z]+://[^/]*@')",
+                        message="an address holds no user and no password: name a Secret in credentialsSecret",
+                    ),
+                    rule(
+                        f"self.matches(r'^[a-z]+://[^/]*@') || self.matches(r'{CODE_URL}')",
+                        "this is no archive's address: write https://host/code.tar.gz or s3://bucket/code.zip",
+                        says="\"'\" + self + \"' is no archive's address: write https://host/code.tar.gz or "
+                        's3://bucket/code.zip"',
+                    ),
+                ),
+            ),
+        ]
+        | None
+    ) = None
+    """The address of a tar or zip archive: https://host/code.tar.gz or s3://bucket/code.zip."""
+    digest: Digest | None = None
+    """With `url`: the digest that the archive must have; another one fails the run before anything of it is used."""
+    path: RelativePath | None = None
+    """With `url`: the folder in the archive that is the code; all of it when absent."""
+    credentials_secret: ObjectName | None = None
+    """With `url`: a Secret that only the container that fetches the code sees. For https://: `token`, or `username` and
+    `password`; for s3://: `accessKeyId`, `secretAccessKey`, optionally `sessionToken`, `endpointUrl` and `region`."""
 
 
 class Packages(SmaltModel):

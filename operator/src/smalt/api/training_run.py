@@ -199,6 +199,8 @@ class FetchedCode(SmaltModel):
 
     commit: str | None = None
     """The commit that the revision of `code.git` was."""
+    archive_digest: str | None = None
+    """The digest of the archive that `code.url` was."""
 
 
 class Tracking(SmaltModel):

@@ -22,7 +22,11 @@ _RESOURCES: Json = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"m
 
 
 def is_needed(spec: TrainingRunSpec) -> bool:
-    return spec.code.git is not None or brings_inputs(spec)
+    return brings_code(spec) or brings_inputs(spec)
+
+
+def brings_code(spec: TrainingRunSpec) -> bool:
+    return spec.code.git is not None or spec.code.url is not None
 
 
 def brings_inputs(spec: TrainingRunSpec) -> bool:
@@ -36,8 +40,8 @@ def reads_store(spec: TrainingRunSpec) -> bool:
 
 def credentials(spec: TrainingRunSpec) -> dict[str, str]:
     """The users' Secrets by what they are for, which is the name of the folder they are mounted as."""
-    found = {"code": spec.code.git.credentials_secret if spec.code.git else None}
-    return {purpose: name for purpose, name in found.items() if name} | input_sources.credentials(spec)
+    code = (spec.code.git or spec.code).credentials_secret
+    return ({"code": code} if code else {}) | input_sources.credentials(spec)
 
 
 def volumes(spec: TrainingRunSpec) -> list[Json]:

@@ -141,10 +141,14 @@ def contract(attempt: Attempt) -> Json:
 
 
 def _code(attempt: Attempt) -> Json:
-    code = attempt.spec.code
+    code, fetched = attempt.spec.code, attempt.fetched_code
     if code.git:
-        commit = attempt.fetched_code.get("commit")
-        return {"git": code.git.model_dump(by_alias=True, exclude_none=True) | ({"commit": commit} if commit else {})}
+        commit = {"commit": fetched["commit"]} if fetched.get("commit") else {}
+        return {"git": code.git.model_dump(by_alias=True, exclude_none=True) | commit}
+    if code.url:
+        archive = code.model_dump(by_alias=True, exclude_none=True)
+        pinned = {"pinned": fetched["archiveDigest"]} if fetched.get("archiveDigest") else {}
+        return {"archive": archive | pinned}
     return {"inline": code.inline} if code.inline is not None else {"folder": "/smalt/code"}
 
 

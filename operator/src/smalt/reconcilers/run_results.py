@@ -17,6 +17,7 @@ from smalt.reconcilers import diagnosis
 MOST_METRIC_NAME = 250
 # What the API's integers can hold.
 LARGEST = 2**63 - 1
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -50,8 +51,10 @@ def facts(report: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
 def fetched_code(pod: Json) -> Json:
     """Which code the pod has fetched: known as soon as that is done, so that it outlasts the pod."""
     found = _section(diagnosis.report(diagnosis.terminated(pod, fetching.CONTAINER) or {}), "code")
-    commit = found.get("commit")
-    return {"commit": commit} if isinstance(commit, str) and _COMMIT.fullmatch(commit) else {}
+    forms = {"commit": _COMMIT, "archiveDigest": _DIGEST}
+    return {
+        key: found[key] for key, form in forms.items() if isinstance(found.get(key), str) and form.fullmatch(found[key])
+    }
 
 
 def _inputs(found: Json, digests: Json, spec: TrainingRunSpec) -> Json:

@@ -438,7 +438,7 @@ def _cause(job: Json, pod: Json | None, words: LastWords, limit: str) -> diagnos
         return diagnosis.Finding(
             "CodeUnavailable",
             f"container '{fetching.CONTAINER}' of Job '{name}' was killed because it needed more than {fetching.MEMORY} of "
-            "memory: name a smaller repository in code.git, without data in it, or fewer files in the inputs",
+            "memory: name a smaller repository or archive in spec.code, without data in it, or fewer files in the inputs",
         )
     if words.environment_state.get("reason") == "OOMKilled":
         return diagnosis.Finding(
