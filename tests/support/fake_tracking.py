@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -94,12 +95,27 @@ class FakeTracking:
         self.artifacts[name] = content
         return _json({})
 
-    def _search(self, _request: BaseHTTPRequestHandler, _body: Json) -> Json:
-        return {"runs": [{"info": {"run_id": run}} for run in self.runs]}
+    def _search(self, _request: BaseHTTPRequestHandler, body: Json) -> Json:
+        wanted = dict(re.findall(r"tags\.`(.*?)` = '(.*?)'", body["filter"]))
+        status = re.findall(r"attributes\.status = '(.*?)'", body["filter"])
+        found = {
+            name: run
+            for name, run in self.runs.items()
+            if wanted.items() <= run["tags"].items() and (not status or run["status"] == status[0])
+        }
+        return {"runs": [self._shown(name, run) for name, run in found.items()]}
 
-    def _create(self, _request: BaseHTTPRequestHandler, _body: Json) -> Json:
-        self.runs["r1"] = {"status": "RUNNING", "metrics": {}, "params": {}, "tags": {}}
-        return {"run": {"info": {"run_id": "r1"}}}
+    def _create(self, _request: BaseHTTPRequestHandler, body: Json) -> Json:
+        name = f"r{len(self.runs) + 1}"
+        tags = {each["key"]: each["value"] for each in body.get("tags") or []}
+        self.runs[name] = {"status": "RUNNING", "metrics": {}, "params": {}, "tags": tags, "asked": body}
+        return {"run": {"info": {"run_id": name}}}
+
+    def _shown(self, name: str, run: Json) -> Json:
+        data = {
+            part: [{"key": key, "value": value} for key, value in run[part].items()] for part in ("metrics", "tags")
+        }
+        return {"info": {"run_id": name, "status": run["status"]}, "data": data}
 
     def _update(self, _request: BaseHTTPRequestHandler, body: Json) -> Json:
         self.runs[body["run_id"]]["status"] = body["status"]
@@ -110,9 +126,9 @@ class FakeTracking:
             self.runs[body["run_id"]][part].update({each["key"]: each["value"] for each in body.get(part) or []})
         return {}
 
-    def _get(self, _request: BaseHTTPRequestHandler, _body: Json) -> Json:
-        metrics = [{"key": key, "value": value} for key, value in self.runs["r1"]["metrics"].items()]
-        return {"run": {"data": {"metrics": metrics}}}
+    def _get(self, request: BaseHTTPRequestHandler, _body: Json) -> Json:
+        name = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(request.path).query))["run_id"]
+        return {"run": self._shown(name, self.runs[name])}
 
     def __enter__(self) -> FakeTracking:
         self._thread.start()

@@ -152,6 +152,13 @@ class TrackingServer:
             self.process.wait()
         self.process = None
 
+    def kill(self) -> None:
+        """Ends the server at once, as a node that is lost does."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
     def restart(self) -> None:
         """Ends the server and starts it again on the same data and port."""
         self.stop()

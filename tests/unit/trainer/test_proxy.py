@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
+import urllib.error
 import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 
 from smalt_trainer import proxy as module
 from smalt_trainer.proxy import Proxy
+from smalt_trainer.rewriting import Rewriting
+from smalt_trainer.spool import Point
 from smalt_trainer.tracking import Tracking
 from support.tracking import free_port
 
@@ -89,8 +93,15 @@ def client(upstream: Upstream, tmp_path: Path) -> Iterator[Callable[..., tuple[i
     yield from asking(Tracking(upstream.url + "/base", "runs", "", tmp_path / "password"))
 
 
+def proxy_to(tracking: Tracking, kept: list[Point] | None = None, seen: list[Point] | None = None) -> Proxy:
+    rewriting = Rewriting("r1", "1", "team-a/churn", lambda _kind, _text: None)
+    return Proxy(
+        tracking, print, rewriting, ([] if kept is None else kept).extend, ([] if seen is None else seen).extend
+    )
+
+
 def asking(tracking: Tracking) -> Iterator[Callable[..., tuple[int, bytes]]]:
-    made = Proxy(tracking, print)
+    made = proxy_to(tracking)
     address = urllib.parse.urlsplit(made.start())
     connection = http.client.HTTPConnection("127.0.0.1", address.port or 0, timeout=30)
 
@@ -161,10 +172,37 @@ def test_only_what_a_client_needs_is_offered(upstream: Upstream, client: Callabl
 
 
 def test_nobody_outside_of_the_pod_is_answered(upstream: Upstream) -> None:
-    made = Proxy(Tracking(upstream.url), print)
+    made = proxy_to(Tracking(upstream.url))
     port = urllib.parse.urlsplit(made.start()).port
     # Loopback too, but not the one address it listens on: whoever listened on all would answer here.
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.2", port), timeout=5)
     socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    made.stop()
+
+
+LOGGED = '{"run_id": "r1", "key": "auc", "value": 0.5, "timestamp": 7, "step": 3}'
+
+
+def test_a_value_that_is_logged_while_the_server_is_away_is_kept_and_the_script_goes_on(upstream: Upstream) -> None:
+    kept: list[Point] = []
+    upstream.close()
+    made = proxy_to(Tracking(upstream.url), kept)
+    request = urllib.request.Request(f"{made.start()}/api/2.0/mlflow/runs/log-metric", LOGGED.encode())
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert (answer.status, answer.read()) == (200, b"{}")
+    assert kept == [Point("auc", 0.5, 3, 7)]
+    made.stop()
+
+
+def test_a_value_that_the_server_took_is_seen_and_one_that_it_refused_is_not(upstream: Upstream) -> None:
+    seen: list[Point] = []
+    upstream.statuses = [400]
+    made = proxy_to(Tracking(upstream.url), [], seen)
+    request = urllib.request.Request(f"{made.start()}/api/2.0/mlflow/runs/log-metric", LOGGED.encode())
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(request, timeout=30)
+    assert seen == []
+    urllib.request.urlopen(request, timeout=30).close()
+    assert seen == [Point("auc", 0.5, 3, 7)]
     made.stop()

@@ -52,6 +52,8 @@ def test_a_container_killed_as_a_whole_leaves_what_it_had_and_the_run_failed(ser
     """As the kernel does for memory: no process of the container is left to say anything."""
     it.start()
     wait_until(lambda: has_started(it), "the script's start")
+    log = it.folder / "exchange/logs/stdout.txt"
+    wait_until(lambda: log.read_text() == "said\n", "what it printed")
     assert it.training is not None
     it.training.kill()
     os.kill(int((it.folder / "work/code/pid").read_text()), signal.SIGKILL)
@@ -255,3 +257,49 @@ def test_while_the_server_is_away_the_page_shows_what_it_does_not_have_yet(
     del server.answers["log-batch"]
     (tmp_path / "work/code/go").touch()
     assert it.finish()["metrics"] == {"loss": 2999.0}
+
+
+ASKS = """
+import json, os, urllib.request
+def ask(call, **body):
+    uri = os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow/" + call
+    with urllib.request.urlopen(uri, json.dumps(body).encode() if body else None) as answer:
+        return json.load(answer)
+"""
+
+
+def test_a_warning_stands_in_the_scripts_own_log_and_with_the_run(server: FakeTracking, tmp_path: Path) -> None:
+    script = ASKS + "ask('experiments/get-by-name?experiment_name=Mine')"
+    it = pod(server, tmp_path, script)
+    assert it.run()["outcome"] == "succeeded"
+    told = "experiment 'Mine' is not used: the run stays in its own, 'team-a/churn'"
+    assert told in (tmp_path / "err.log").read_text()
+    assert told in server.runs["r1"]["tags"]["smalt.warning.experiment"]
+
+
+def test_runs_that_a_killed_script_left_open_are_ended_with_its_own(server: FakeTracking, tmp_path: Path) -> None:
+    script = ASKS + (
+        "child = ask('runs/create', experiment_id='0')['run']['info']['run_id']\n"
+        "tags = [{'key': 'mlflow.parentRunId', 'value': child}]\n"
+        "ask('runs/create', experiment_id='0', tags=tags)\n"
+        "done = ask('runs/create', experiment_id='0')['run']['info']['run_id']\n"
+        "ask('runs/update', run_id=done, status='FINISHED')\n"
+        "ask('runs/update', run_id=os.environ['MLFLOW_RUN_ID'], status='FINISHED')\n"
+        "os._exit(3)"
+    )
+    assert pod(server, tmp_path, script).run()["reason"] == "ScriptFailed"
+    assert [run["status"] for run in server.runs.values()] == ["FAILED", "FAILED", "FAILED", "FINISHED"]
+    assert server.runs["r2"]["tags"]["mlflow.parentRunId"] == "r1"
+
+
+def test_a_further_attempt_and_the_one_before_it_are_children_of_one_run(server: FakeTracking, tmp_path: Path) -> None:
+    first = pod(server, tmp_path / "1", "raise ValueError('no')")
+    second = pod(server, tmp_path / "2", "print('yes')")
+    second.contract["run"] = {**first.contract["run"], "attempt": 2}
+    assert first.run()["reason"] == "ScriptFailed"
+    assert second.run()["outcome"] == "succeeded"
+    one, two, parent = server.runs.values()
+    assert (one["status"], two["status"], parent["status"]) == ("FAILED", "FINISHED", "FINISHED")
+    assert one["tags"]["mlflow.parentRunId"] == two["tags"]["mlflow.parentRunId"] == "r3"
+    assert (one["tags"]["mlflow.runName"], two["tags"]["mlflow.runName"]) == ("churn-1-1", "churn-1-2")
+    assert parent["tags"]["mlflow.runName"] == "churn-1" and "mlflow.parentRunId" not in parent["tags"]

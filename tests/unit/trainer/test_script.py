@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from smalt_trainer.contract import Contract, parse_contract
 from smalt_trainer.places import Places
 from smalt_trainer.script import script_variables
@@ -45,9 +47,18 @@ def test_inputs_outputs_and_parameters_arrive_as_variables_that_the_user_cannot_
 def test_the_tools_stand_last_on_the_path_of_modules(tmp_path: Path) -> None:
     tools = str(Path(sys.modules["smalt_trainer.script"].__file__ or "").parents[1])
     inherited = {"PATH": "/usr/bin", "PYTHONPATH": tools}
-    assert script_variables(contract(), Places(tmp_path), {}, {}, {}, inherited)["PYTHONPATH"] == tools
-    run = contract(environmentVariables={"PYTHONPATH": "/mine"})
-    assert script_variables(run, Places(tmp_path), {}, {}, {}, inherited)["PYTHONPATH"] == f"/mine:{tools}"
+    alone = script_variables(contract(), Places(tmp_path), {}, {}, {}, inherited)["PYTHONPATH"]
+    assert alone.split(":")[0] == tools and all(path.startswith(tools) for path in alone.split(":"))
+    run = contract(environmentVariables={"PYTHONPATH": f"/mine:{alone}"})
+    assert script_variables(run, Places(tmp_path), {}, {}, {}, inherited)["PYTHONPATH"] == f"/mine:{alone}"
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+def test_an_image_that_goes_out_by_a_proxy_reaches_its_own_pod_without_it(tmp_path: Path, name: str) -> None:
+    inherited = {"PATH": "/usr/bin", name: "http://proxy:3128", "no_proxy": ".corp"}
+    found = script_variables(contract(), Places(tmp_path), {}, {}, {}, inherited)
+    assert found["no_proxy"] == found["NO_PROXY"] == ".corp,127.0.0.1"
+    assert "NO_PROXY" not in script_variables(contract(), Places(tmp_path), {}, {}, {}, {"PATH": "/usr/bin"})
 
 
 def test_an_image_that_only_knows_python3_gets_a_python(tmp_path: Path) -> None:

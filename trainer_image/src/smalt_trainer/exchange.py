@@ -61,6 +61,31 @@ def find(file: Path) -> Optional[dict[str, Any]]:
     return found if isinstance(found, dict) else None
 
 
+def note(file: Path, text: str) -> None:
+    """Add a line for the other container's log."""
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(" ".join(text.split()) + "\n")
+
+
+class Notes:
+    """Reads the lines that have been added since the last time."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._offset = file, 0
+
+    def new(self) -> list[str]:
+        """Whole lines only."""
+        stream = open_plain(self._file)
+        if stream is None:
+            return []
+        with stream:
+            stream.seek(self._offset)
+            content = stream.read(_MOST_BYTES)
+        whole = content[: content.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return whole.decode("utf-8", "replace").splitlines()
+
+
 def open_plain(file: Path) -> Optional[BinaryIO]:
     """A file to read; None when there is none, and for anything that leads elsewhere or could make the reader wait."""
     try:

@@ -100,6 +100,11 @@ class Places:
         return self.exchange / "outcome.json"
 
     @property
+    def notes(self) -> Path:
+        """What the recorder wants said in the script's own log, a line each."""
+        return self.exchange / "notes.txt"
+
+    @property
     def logs(self) -> Path:
         """Copies of what the script printed."""
         return self.exchange / "logs"

@@ -13,12 +13,16 @@ import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
-from typing import Callable, Iterator, Optional, Union
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 
+from smalt_trainer.rewriting import Answered, Rewriting
+from smalt_trainer.spool import Point
 from smalt_trainer.tracking import Tracking
 
 # MLflow's clients give up an answer after 120 s by default, and then ask again.
 PATIENCE = 90.0
+# What can be kept for later need not keep the script waiting.
+_BRIEFLY = 0.5
 _LONGEST_PAUSE = 2.0
 _PIECE = 1 << 16
 # What is larger is handed on as it comes, and cannot be sent a second time.
@@ -26,7 +30,7 @@ _KEPT = 16 << 20
 _ANSWER = 300.0
 # A server closes what is idle for 5 s, perhaps just when the next request is on its way.
 _IDLE = 2.0
-_OFFERED = ("/api/", "/ajax-api/", "/graphql", "/health", "/version")
+_OFFERED = ("/api/", "/ajax-api/", "/v1/traces", "/graphql", "/health", "/version")
 # Between two neighbours only, or ours to say.
 _OWN_HEADERS = frozenset(
     {
@@ -38,11 +42,23 @@ _OWN_HEADERS = frozenset(
 _PASSING = frozenset({401, 502, 503, 504})
 
 
+# Small and read, large and still on its way, or none.
+Body = Union[bytes, Iterator[bytes], None]
+
+
 class Proxy:
     """Listens on loopback, where only the pod's own containers are."""
 
-    def __init__(self, tracking: Tracking, say: Callable[[str], None]) -> None:
-        self.tracking, self.say = tracking, say
+    def __init__(
+        self,
+        tracking: Tracking,
+        say: Callable[[str], None],
+        rewriting: Rewriting,
+        keep: Callable[[list[Point]], None],
+        see: Callable[[list[Point]], None],
+    ) -> None:
+        """`keep` takes points for later while the server is away, `see` those that it has taken."""
+        self.tracking, self.say, self.rewriting, self.keep, self.see = tracking, say, rewriting, keep, see
         self._server: Optional[ThreadingHTTPServer] = None
 
     def start(self) -> str:
@@ -94,20 +110,43 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(404, f"{self.path[:100]} is not offered to scripts")
             return
         body = self._body()
+        if isinstance(body, (bytes, type(None))):
+            self._answer_small(body)
+        else:
+            self._hand_on(self.path, body)
+
+    def _answer_small(self, body: Optional[bytes]) -> None:
+        """What can be read as a whole is looked at first, and can be kept for a server that is away."""
+        asked = self.owner.rewriting(self.command, self.path, body)
+        if isinstance(asked, Answered):
+            self._reply(asked.status, asked.body)
+            return
+        points, is_all = self.owner.rewriting.points(asked.path, asked.body)
+        status = self._hand_on(asked.path, asked.body, points if is_all else [])
+        if status == 200 and points:
+            self.owner.see(points)
+
+    def _hand_on(self, path: str, body: Body, points: Sequence[Point] = ()) -> int:
+        """The status that was handed back; 0 when the points were kept for later instead."""
         try:
-            response = self._ask(body)
+            response = self._ask(path, body, has_other_way=bool(points))
         except OSError as error:
+            if points:
+                self.owner.keep(list(points))
+                self._reply(200, {})
+                return 0
             # The rest of what the client sends would be read as its next request.
             self.close_connection = True
             self._say(503, f"the tracking server does not answer ({error}); try again")
-            return
+            return 503
         self._hand_back(response)
+        return response.status
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _answer  # noqa: N815 — the base class names them so
 
     # --- what the client sends ---
 
-    def _body(self) -> Union[bytes, Iterator[bytes], None]:
+    def _body(self) -> Body:
         """All of it when it is small, else its pieces as they come."""
         if "chunked" in (self.headers.get("Transfer-Encoding") or "").lower():
             return _chunks(self.rfile)
@@ -118,20 +157,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     # --- to the server ---
 
-    def _ask(self, body: Union[bytes, Iterator[bytes], None]) -> http.client.HTTPResponse:
+    def _ask(self, path: str, body: Body, has_other_way: bool = False) -> http.client.HTTPResponse:
         """The server's answer, after as many tries as there is time for; OSError when there is none."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + (_BRIEFLY if has_other_way else PATIENCE)
         pause = 0.1
         while True:
-            final = time.monotonic() + pause >= deadline
+            is_last = time.monotonic() + pause >= deadline
             try:
-                response = self._request(self._connect(), body)
-                if response.status not in _PASSING or final or not isinstance(body, (bytes, type(None))):
+                response = self._request(path, self._connect(), body)
+                if response.status not in _PASSING or not isinstance(body, (bytes, type(None))):
                     return response
                 response.read()
+                if is_last:
+                    raise OSError(f"it answers {response.status}")
             except (OSError, http.client.HTTPException) as error:
                 self._drop()
-                if final or isinstance(error, _BrokenOff):
+                if is_last or isinstance(error, _BrokenOff):
                     raise OSError(str(error) or type(error).__name__) from error
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -147,11 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._upstream = connection
         return self._upstream
 
-    def _request(
-        self, connection: http.client.HTTPConnection, body: Union[bytes, Iterator[bytes], None]
-    ) -> http.client.HTTPResponse:
+    def _request(self, path: str, connection: http.client.HTTPConnection, body: Body) -> http.client.HTTPResponse:
         base = urllib.parse.urlsplit(self.owner.tracking.uri).path.rstrip("/")
-        connection.putrequest(self.command, base + self.path, skip_accept_encoding=True)
+        connection.putrequest(self.command, base + path, skip_accept_encoding=True)
         for name, value in self.headers.items():
             if name.lower() not in _OWN_HEADERS:
                 connection.putheader(name, value)
@@ -200,7 +239,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _say(self, status: int, message: str) -> None:
         """MLflow's own form of an error, so that its client shows the message."""
         code = "TEMPORARILY_UNAVAILABLE" if status == 503 else "RESOURCE_DOES_NOT_EXIST"
-        content = json.dumps({"error_code": code, "message": message}).encode()
+        self._reply(status, {"error_code": code, "message": message})
+
+    def _reply(self, status: int, body: Mapping[str, Any]) -> None:
+        content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))

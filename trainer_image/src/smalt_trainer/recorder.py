@@ -16,7 +16,7 @@ from typing import Callable, Iterable, MutableMapping, Optional
 
 from smalt_trainer.board import FINALIZING, RUNNING, SYSTEM, Board
 from smalt_trainer.contract import Contract, read_contract
-from smalt_trainer.exchange import find, hold, is_held, leave
+from smalt_trainer.exchange import find, hold, is_held, leave, note
 from smalt_trainer.facts import code_tags
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed, failure_of
 from smalt_trainer.log_shipping import LogShipper
@@ -24,10 +24,11 @@ from smalt_trainer.outputs import Output, collect_outputs, require_outputs
 from smalt_trainer.page import PORT, Page
 from smalt_trainer.places import Places
 from smalt_trainer.proxy import Proxy
-from smalt_trainer.recording import Recording
+from smalt_trainer.recording import Recording, experiment_name
+from smalt_trainer.rewriting import Rewriting
 from smalt_trainer.say import say
 from smalt_trainer.shipping import Shipper
-from smalt_trainer.spool import Spool
+from smalt_trainer.spool import Spool, append
 from smalt_trainer.stopping import GRACE_TO_CLOSE, GRACE_TO_STORE, GRACE_TO_WAIT, Stopping, terminated, until_answered
 from smalt_trainer.termination import (
     Outcome,
@@ -66,6 +67,7 @@ class Recorder:
         self.unreadable: dict[str, str] = {}
         self.unanswered: list[str] = []
         self.told: set[str] = set()
+        self.warnings: dict[str, str] = {}
 
     def run(self, contract_file: Optional[Path] = None) -> int:
         """Everything; 0 when the run succeeded, else 1. The full outcome is written in every case."""
@@ -109,7 +111,6 @@ class Recorder:
         recording = self.recording
         self.outcome.tracking = {"runId": recording.run, "experimentId": recording.experiment}
         self._report_so_far("before the script started", "Interrupted", contract)
-        proxy = Proxy(self.tracking, say)
         if not self._code_lies_there():
             return
         self._before_the_script(contract, deadline, lambda: self._keep_code(contract, recording))
@@ -123,8 +124,24 @@ class Recorder:
         self.logs = LogShipper(self.places.logs, recording.show)
         self.logs.start()
         self.board.enter(RUNNING, "the script runs")
-        leave(self.places.admission, {**self.outcome.tracking, "trackingUri": proxy.start()})
+        leave(self.places.admission, {**self.outcome.tracking, "trackingUri": self._proxy(contract, recording).start()})
         self.is_admitted = True
+
+    def _proxy(self, contract: Contract, recording: Recording) -> Proxy:
+        name = experiment_name(contract)
+        rewriting = Rewriting(recording.run, recording.experiment, name, self._warn)
+        return Proxy(
+            self.tracking,
+            say,
+            rewriting,
+            keep=lambda points: append(self.places.spool, points),
+            see=lambda points: self.board.see([(point.name, point.value) for point in points]),
+        )
+
+    def _warn(self, kind: str, text: str) -> None:
+        """Said in the script's log now, and kept with the run at the end."""
+        self.warnings[f"smalt.warning.{kind}"] = text
+        note(self.places.notes, text)
 
     def _open(self, contract: Contract) -> None:
         self.recording = Recording.open(self.tracking, contract)
@@ -222,7 +239,8 @@ class Recorder:
         try_to(lambda: recording.store_folder(self.places.environment_record, "environment", self.places.exchange))
         if not self.is_admitted and self._digests().get("code"):
             try_to(lambda: self._keep_code(contract, recording))
-        try_to(lambda: recording.tag({f"smalt.digest.{name}": str(digest) for name, digest in self._plain_digests()}))
+        try_to(lambda: recording.tag(self._tags()))
+        try_to(lambda: recording.end_children(self.outcome))
         try_to(lambda: self._store_outputs(recording))
         try_to(lambda: recording.store_folder(self.places.undeclared_outputs, "undeclared_outputs", self.places.work))
         self._judge(contract, recording)
@@ -257,8 +275,9 @@ class Recorder:
         except RunFailed as failure:
             self.outcome.fail(failure)
 
-    def _plain_digests(self) -> list[tuple[str, object]]:
-        return [(name, value) for name, value in self.outcome.digests.items() if name != "data"]
+    def _tags(self) -> dict[str, str]:
+        plain = [(name, value) for name, value in self.outcome.digests.items() if name != "data"]
+        return {**{f"smalt.digest.{name}": str(digest) for name, digest in plain}, **self.warnings}
 
     def _store_metrics(self) -> None:
         """Ship the rest, then read back the latest values: plain mlflow may have logged some of its own."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Mapping
+from typing import BinaryIO, Mapping, Optional
 
 from smalt_trainer.contract import Contract, parameter_text
 from smalt_trainer.digests import files_below, manifest_text
 from smalt_trainer.outputs import Output, unreadable_text
+from smalt_trainer.rewriting import PARENT
 from smalt_trainer.termination import Outcome, encode
 from smalt_trainer.tracking import Refused, Tracking, Unreadable
 
 _LONGEST_PARAMETER = 6000
 _PARAMETERS_AT_ONCE = 100
+_ALL = "smalt.run.attempts"
 
 
 @dataclass
@@ -24,6 +26,8 @@ class Recording:
     tracking: Tracking
     experiment: str
     run: str
+    # Of all attempts, when there is more than one.
+    parent: Optional[str] = None
 
     def __post_init__(self) -> None:
         self._stored: set[str] = set()
@@ -33,21 +37,16 @@ class Recording:
     @classmethod
     def open(cls, tracking: Tracking, contract: Contract) -> Recording:
         """Find this attempt's run by its tags, or create it."""
-        experiment = tracking.experiment_id(f"{contract.namespace}/{contract.experiment}")
+        experiment = tracking.experiment_id(experiment_name(contract))
         identity = {"smalt.run.uid": contract.uid, "smalt.run.attempt": str(contract.attempt)}
-        runs = tracking.find_runs(experiment, identity)
-        if not runs:
-            created = _create(tracking, contract, experiment, identity)
-            # Whoever started at the same moment created one too; both keep the older and drop the other.
-            runs = tracking.find_runs(experiment, identity)
-            if runs and runs[0]["info"]["run_id"] != created:
-                tracking.call("POST", "runs/delete", {"run_id": created})
-        run = str(runs[0]["info"]["run_id"]) if runs else created
+        name = contract.name if contract.attempt <= 1 else f"{contract.name}-{contract.attempt}"
+        run = _found_or_created(tracking, contract, experiment, identity, name)
         tracking.call("POST", "runs/update", {"run_id": run, "status": "RUNNING"})
         parameters = [(key, parameter_text(value)[:_LONGEST_PARAMETER]) for key, value in contract.parameters.items()]
         for start in range(0, len(parameters), _PARAMETERS_AT_ONCE):
             tracking.log_batch(run, params=dict(parameters[start : start + _PARAMETERS_AT_ONCE]))
-        return cls(tracking, experiment, run)
+        parent = _parent(tracking, contract, experiment) if contract.attempt > 1 else None
+        return cls(tracking, experiment, run, parent)
 
     def output_uri(self, name: str) -> str:
         """The address under which an output is found later."""
@@ -89,11 +88,28 @@ class Recording:
         self._store(manifest, manifest_text(output.entries).encode("utf-8", "surrogateescape"))
         return manifest not in self.lost
 
+    def end_children(self, outcome: Outcome) -> None:
+        """Runs that the script has started below this one, and did not live to end."""
+        waiting, ended = [self.run], {self.run}
+        while waiting:
+            open_ones = self.tracking.find_runs(self.experiment, {PARENT: waiting[-1]}, status="RUNNING")
+            children = {str(child["info"]["run_id"]) for child in open_ones} - ended
+            if not children:
+                waiting.pop()
+            for child in children:
+                self._end(child, outcome)
+            waiting.extend(children)
+            ended |= children
+
     def finish(self, outcome: Outcome) -> None:
-        """Store the summary and end the MLflow run."""
+        """Store the summary and end the MLflow run, and with it that of all attempts."""
         self.tracking.upload(self.experiment, self.run, "summary.json", encode(outcome.as_json()))
+        for run in filter(None, [self.run, self.parent]):
+            self._end(run, outcome)
+
+    def _end(self, run: str, outcome: Outcome) -> None:
         status = "FINISHED" if outcome.succeeded else "KILLED" if outcome.reason == "Terminated" else "FAILED"
-        body = {"run_id": self.run, "status": status, "end_time": int(time.time() * 1000)}
+        body = {"run_id": run, "status": status, "end_time": int(time.time() * 1000)}
         self.tracking.call("POST", "runs/update", body)
 
     def _store(self, name: str, content: bytes | Path) -> None:
@@ -109,8 +125,42 @@ class Recording:
             self.lost[name] = f"{name!r} cannot be read ({error}): have the script leave it readable"
 
 
-def _create(tracking: Tracking, contract: Contract, experiment: str, identity: Mapping[str, str]) -> str:
-    name = contract.name if contract.attempt <= 1 else f"{contract.name}-{contract.attempt}"
+def experiment_name(contract: Contract) -> str:
+    """Namespaces share no experiments, though they may share a server."""
+    return f"{contract.namespace}/{contract.experiment}"
+
+
+def _parent(tracking: Tracking, contract: Contract, experiment: str) -> str:
+    """The run above all attempts, found or made when there is a second one, with every attempt below it."""
+    parent = _found_or_created(
+        tracking, contract, experiment, {"smalt.run.uid": contract.uid, _ALL: "yes"}, contract.name
+    )
+    tracking.call("POST", "runs/update", {"run_id": parent, "status": "RUNNING"})
+    for run in tracking.find_runs(experiment, {"smalt.run.uid": contract.uid}):
+        tags = {each["key"]: each["value"] for each in run["data"].get("tags") or ()}
+        number = tags.get("smalt.run.attempt")
+        if number and tags.get(PARENT) != parent:
+            tracking.log_batch(
+                run["info"]["run_id"], tags={PARENT: parent, "mlflow.runName": f"{contract.name}-{number}"}
+            )
+    return parent
+
+
+def _found_or_created(
+    tracking: Tracking, contract: Contract, experiment: str, identity: Mapping[str, str], name: str
+) -> str:
+    """The run with these tags, also when the pod starts twice."""
+    runs = tracking.find_runs(experiment, identity)
+    if not runs:
+        created = _create(tracking, contract, experiment, identity, name)
+        # Whoever started at the same moment created one too; both keep the older and drop the other.
+        runs = tracking.find_runs(experiment, identity)
+        if runs and runs[0]["info"]["run_id"] != created:
+            tracking.call("POST", "runs/delete", {"run_id": created})
+    return str(runs[0]["info"]["run_id"]) if runs else created
+
+
+def _create(tracking: Tracking, contract: Contract, experiment: str, identity: Mapping[str, str], name: str) -> str:
     tags = {
         **identity,
         "smalt.run.name": contract.name,

@@ -13,14 +13,19 @@ from typing import Mapping, Optional
 
 from smalt_trainer.contract import Contract, parameter_text
 from smalt_trainer.diagnosis import cause
+from smalt_trainer.exchange import Notes
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed
 from smalt_trainer.memory import MemoryWatch, memory_limit, size_text
 from smalt_trainer.places import Places
+from smalt_trainer.say import say
 from smalt_trainer.stopping import Stopping, terminated
 from smalt_trainer.streams import Stream, spooler, system_logger
 from smalt_trainer.usage import Usage
 
 _GLANCE = 0.02
+# Found by mlflow and by scripts that were written for another service.
+_FOR_SCRIPTS = tuple(str(Path(__file__).resolve().parent / "for_scripts" / name) for name in ("mlflow",))
+_LOOK = 0.5
 _GRACE = 8.0
 
 
@@ -36,8 +41,9 @@ def script_variables(
     variables = {**inherited, "PYTHONUNBUFFERED": "1", **contract.variables}
     tools = str(Path(__file__).resolve().parent.parent)
     # Last, so that nothing of the wrapper's can stand in front of a module of the user's.
-    paths = [path for path in variables.get("PYTHONPATH", "").split(os.pathsep) if path and path != tools]
-    variables["PYTHONPATH"] = os.pathsep.join([*paths, tools])
+    own = (tools, *_FOR_SCRIPTS)
+    paths = [path for path in variables.get("PYTHONPATH", "").split(os.pathsep) if path and path not in own]
+    variables["PYTHONPATH"] = os.pathsep.join([*paths, tools, *_FOR_SCRIPTS])
     path = variables.get("PATH") or os.defpath
     if (places.environment / "bin" / "python").exists():
         path = f"{places.environment / 'bin'}{os.pathsep}{path}"
@@ -50,6 +56,8 @@ def script_variables(
     variables.update({f"SMALT_PARAMETERS_{name}": parameter_text(value) for name, value in contract.parameters.items()})
     variables["SMALT_METRICS_SPOOL"] = str(places.spool)
     variables.update(mlflow)
+    variables["SMALT_TRACKING_URI"] = mlflow.get("MLFLOW_TRACKING_URI", "")
+    variables["SMALT_RUN_ID"] = mlflow.get("MLFLOW_RUN_ID", "")
     _reach_loopback(variables)
     return variables
 
@@ -96,7 +104,9 @@ def run_script(contract: Contract, places: Places, variables: Mapping[str, str],
     err = Stream(process.stderr, 2, places.logs / "stderr.txt")
     usage = Usage(places.control_groups, system_logger(places.spool))
     usage.start()
-    ended_by = _wait(process, contract.timeout, stopping)
+    notes = Notes(places.notes)
+    ended_by = _wait(process, contract.timeout, stopping, notes)
+    _say_all(notes)
     usage.stop()
     # What the command left running in its group is part of it, and would hold the log open.
     _end_group(process, gently=ended_by is not None)
@@ -108,15 +118,24 @@ def run_script(contract: Contract, places: Places, variables: Mapping[str, str],
     _judge(contract, places, memory, code if code >= 0 else 128 - code, ended_by, err.tail)
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float, stopping: Stopping) -> Optional[str]:
-    """Wait for the command's end; else the reason to end it: TimedOut or Terminated."""
+def _wait(process: subprocess.Popen[bytes], timeout: float, stopping: Stopping, notes: Notes) -> Optional[str]:
+    """Wait for the command's end, saying notes meanwhile; else the reason to end it: TimedOut or Terminated."""
     deadline = time.monotonic() + timeout
+    next_look = 0.0
     while process.poll() is None:
+        if time.monotonic() >= next_look:
+            next_look = time.monotonic() + _LOOK
+            _say_all(notes)
         if stopping.wait(_GLANCE):
             return "Terminated"
         if time.monotonic() >= deadline:
             return "TimedOut"
     return None
+
+
+def _say_all(notes: Notes) -> None:
+    for text in notes.new():
+        say(text)
 
 
 def _end_group(process: subprocess.Popen[bytes], gently: bool) -> None:

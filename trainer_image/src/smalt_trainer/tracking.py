@@ -165,10 +165,11 @@ class Tracking:
                 raise
         return str(self.call("GET", "experiments/get-by-name", experiment_name=name)["experiment"]["experiment_id"])
 
-    def find_runs(self, experiment: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The runs with these tags, the oldest first."""
-        conditions = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        body = {"experiment_ids": [experiment], "filter": conditions, "max_results": 100}
+    def find_runs(self, experiment: str, tags: Mapping[str, str], status: str = "") -> list[dict[str, Any]]:
+        """The runs with these tags, the oldest first; a hundred of them when there are more."""
+        conditions = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
+        conditions += [f"attributes.status = '{status}'"] if status else []
+        body = {"experiment_ids": [experiment], "filter": " and ".join(conditions), "max_results": 100}
         runs = self.call("POST", "runs/search", body).get("runs") or []
         return sorted(runs, key=lambda run: (int(run["info"].get("start_time") or 0), run["info"]["run_id"]))
 
