@@ -173,6 +173,7 @@ def test_values_of_plain_mlflow_survive_a_server_that_is_killed_and_restarted(
 ) -> None:
     script = (
         "import os, pathlib, time\n"
+        "mlflow.start_run()\n"
         "pathlib.Path('started').touch()\n"
         "while not os.path.exists('away'): time.sleep(0.02)\n"
         "for step in range(20): mlflow.log_metric('loss', 20 - step, step=step)\n"

@@ -1,12 +1,14 @@
-"""Carries what the script prints to the tracking server while it goes on, so that it can be read there live."""
+"""Carries what the script prints and draws to the tracking server while it goes on, so that it can be looked at there."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
-from typing import BinaryIO, Callable
+from typing import BinaryIO, Callable, Iterator, Tuple
 
+from smalt_trainer.digests import files_below
 from smalt_trainer.exchange import open_plain
 from smalt_trainer.tracking import Refused, Unreachable, Unreadable
 
@@ -17,11 +19,11 @@ _SHARE = 20.0
 
 
 class LogShipper:
-    """Writes each file anew when it has grown; the last word is the recorder's, at the end."""
+    """Writes each file anew when it has changed; the last word is the recorder's, at the end."""
 
-    def __init__(self, folder: Path, store: Callable[[str, BinaryIO], None]) -> None:
-        self._folder, self._store = folder, store
-        self._sizes: dict[str, int] = {}
+    def __init__(self, logs: Path, artifacts: Path, store: Callable[[str, BinaryIO], None]) -> None:
+        self._logs, self._artifacts, self._store = logs, artifacts, store
+        self._states: dict[str, Tuple[int, int]] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="logs", daemon=True)
 
@@ -43,18 +45,27 @@ class LogShipper:
             pause = max(EVERY, _SHARE * (time.monotonic() - began))
 
     def ship(self) -> None:
-        """Store what has grown since the last time."""
-        for name in ("stdout.txt", "stderr.txt"):
-            stream = open_plain(self._folder / name)
+        """Store what has changed since the last time; what cannot be, the recorder tries again at the end, and says so."""
+        for name, path in self._files():
+            stream = None if self._over.is_set() else open_plain(path)
             if stream is None:
                 continue
             with stream:
-                size = stream.seek(0, 2)
-                if size == self._sizes.get(name, 0):
+                status = os.fstat(stream.fileno())
+                state = (status.st_size, status.st_mtime_ns)
+                if not status.st_size or self._states.get(name) == state:
                     continue
-                stream.seek(0)
                 try:
-                    self._store(f"logs/{name}", stream)
-                    self._sizes[name] = size
+                    self._store(name, stream)
+                    self._states[name] = state
                 except (Unreachable, Refused, Unreadable):
-                    continue  # the recorder stores it at the end, and tells then what stands in the way
+                    continue
+
+    def _files(self) -> Iterator[Tuple[str, Path]]:
+        for name in ("stdout.txt", "stderr.txt"):
+            yield f"logs/{name}", self._logs / name
+        if self._artifacts.is_dir():
+            try:
+                yield from files_below(self._artifacts, self._artifacts.parent, [])
+            except OSError:
+                return  # the script has made something else of it; told at the end

@@ -110,6 +110,11 @@ class Places:
         return self.exchange / "logs"
 
     @property
+    def artifacts(self) -> Path:
+        """What the script wants kept under a name of its own: images, tables."""
+        return self.exchange / "artifacts"
+
+    @property
     def spool(self) -> Path:
         """Metrics, one JSON line each, in the order they were logged."""
         return self.exchange / "metrics.jsonl"

@@ -121,7 +121,7 @@ class Recorder:
         self._report_so_far("while the script ran", "ResultsNotStored", contract)
         self.shipper = Shipper(self.tracking, recording.run, Spool(self.places.spool), say, self.board)
         self.shipper.start()
-        self.logs = LogShipper(self.places.logs, recording.show)
+        self.logs = LogShipper(self.places.logs, self.places.artifacts, recording.show)
         self.logs.start()
         self.board.enter(RUNNING, "the script runs")
         leave(self.places.admission, {**self.outcome.tracking, "trackingUri": self._proxy(contract, recording).start()})
@@ -237,6 +237,7 @@ class Recorder:
         try_to(self._store_metrics)
         try_to(lambda: recording.store_folder(self.places.logs, "logs", self.places.exchange))
         try_to(lambda: recording.store_folder(self.places.environment_record, "environment", self.places.exchange))
+        try_to(lambda: recording.store_folder(self.places.artifacts, "", self.places.exchange))
         if not self.is_admitted and self._digests().get("code"):
             try_to(lambda: self._keep_code(contract, recording))
         try_to(lambda: recording.tag(self._tags()))

@@ -71,7 +71,7 @@ class Recording:
             words = unreadable_text(problem, folder, below)
             self.lost[words] = words
         for name, path in files:
-            self._store(f"{below}/{name}", path)
+            self._store(f"{below}/{name}".lstrip("/"), path)
 
     def show(self, name: str, stream: BinaryIO) -> None:
         """Store a file as it is now; it is stored again when it is complete."""

@@ -10,6 +10,11 @@ import os
 import sys
 import time
 
+# For those who check types: importing this must cost a script nothing.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./ :")
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _known: dict[str, str] = {}
@@ -54,6 +59,38 @@ def progress(percent: float) -> None:
         sys.stdout.write(line)
     else:
         os.write(target, line.encode())
+
+
+def tag(name: str, value: str) -> None:
+    """Attach a text to the run."""
+    import json
+
+    line = json.dumps({"tag": _known.get(name) or _learn(name), "value": str(value)[:5000]}) + "\n"
+    target = _spool if _spool_process == os.getpid() else _open()
+    if target is None:
+        sys.stdout.write(line)
+    else:
+        os.write(target, line.encode())
+
+
+def artifact(name: str) -> str | None:
+    """Where a file is to be written that is kept with the run under this name; None outside of a run."""
+    folder = os.environ.get("SMALT_ARTIFACTS")
+    if not folder:
+        return None
+    problem = name_problem(name)
+    if problem:
+        raise ValueError(f"artifact name {name!r} {problem}; choose another one")
+    path = os.path.join(folder, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return path
+
+
+def put(path: str, write: Callable[[str], object]) -> None:
+    """Have a file written beside its place and then put there, so that nobody sees half of it."""
+    draft = os.path.join(os.path.dirname(path), f"..{os.path.basename(path)}")
+    write(draft)
+    os.replace(draft, path)
 
 
 def _learn(name: str) -> str:

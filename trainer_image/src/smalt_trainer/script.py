@@ -24,7 +24,7 @@ from smalt_trainer.usage import Usage
 
 _GLANCE = 0.02
 # Found by mlflow and by scripts that were written for another service.
-_FOR_SCRIPTS = tuple(str(Path(__file__).resolve().parent / "for_scripts" / name) for name in ("mlflow",))
+_FOR_SCRIPTS = tuple(str(Path(__file__).resolve().parent / "for_scripts" / name) for name in ("mlflow", "azureml"))
 _LOOK = 0.5
 _GRACE = 8.0
 
@@ -55,6 +55,7 @@ def script_variables(
     variables.update({f"SMALT_OUTPUTS_{name}": str(value) for name, value in outputs.items()})
     variables.update({f"SMALT_PARAMETERS_{name}": parameter_text(value) for name, value in contract.parameters.items()})
     variables["SMALT_METRICS_SPOOL"] = str(places.spool)
+    variables["SMALT_ARTIFACTS"] = str(places.artifacts)
     variables.update(mlflow)
     variables["SMALT_TRACKING_URI"] = mlflow.get("MLFLOW_TRACKING_URI", "")
     variables["SMALT_RUN_ID"] = mlflow.get("MLFLOW_RUN_ID", "")

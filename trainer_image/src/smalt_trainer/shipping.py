@@ -63,11 +63,20 @@ class Shipper:
         if not self._waiting:
             self._waiting = self._read(self._spool)
             self.names.update(dict.fromkeys(point.name for point in self._waiting))
+        if self._spool.tags:
+            self._send_tags(dict(self._spool.tags))
+            self._spool.tags.clear()
         if not self._waiting:
             return False
         self._send(self._waiting)
         self._waiting = []
         return True
+
+    def _send_tags(self, tags: dict[str, str]) -> None:
+        try:
+            self._tracking.log_batch(self._run, tags=tags)
+        except Refused as error:
+            self._say(f"the tags {', '.join(tags)} are not recorded: {error}")
 
     def _read(self, spool: Spool) -> list[Point]:
         points = spool.read(BATCH)

@@ -95,6 +95,7 @@ class Spool:
     offset: int = 0
     unreadable: int = 0
     percent: Optional[float] = None
+    tags: dict[str, str] = field(default_factory=dict)
     _steps: dict[str, int] = field(default_factory=dict)
 
     def read(self, limit: int) -> list[Point]:
@@ -118,6 +119,11 @@ class Spool:
     def _point(self, line: bytes) -> Optional[Point]:
         try:
             item = json.loads(line)
+            if "tag" in item:
+                if name_problem(item["tag"]) or not isinstance(item["value"], str):
+                    raise ValueError(item["tag"])
+                self.tags[item["tag"]] = item["value"][:5000]
+                return None
             if "progress" in item:
                 self.percent = percent_of(item["progress"])
                 return None

@@ -47,7 +47,8 @@ def guarded(original: Callable[[Any], None], own: str) -> Callable[[Any], None]:
 def _warn(own: str, text: str) -> None:
     print(f"[smalt] {text}", file=sys.stderr, flush=True)
     body = {"run_id": os.environ.get("SMALT_RUN_ID"), "key": "smalt.warning.tracking_uri", "value": text}
-    request = urllib.request.Request(f"{own}/api/2.0/mlflow/runs/set-tag", json.dumps(body).encode())  # noqa: S310
+    address, headers = f"{own}/api/2.0/mlflow/runs/set-tag", {"Content-Type": "application/json"}
+    request = urllib.request.Request(address, json.dumps(body).encode(), headers)  # noqa: S310
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         opener.open(request, timeout=30).close()
