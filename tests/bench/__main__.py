@@ -14,7 +14,7 @@ from bench.rows import CannotMeasure, Row, table, write
 from cluster.progress import fail, step
 from support.controlplane import CommandFailed
 
-SUITES = {"operator": "bench.operator.suite"}
+SUITES = {"operator": "bench.operator.suite", "recording": "bench.recording"}
 RESULTS = Path(__file__).resolve().parents[2] / "build/bench"
 
 

@@ -25,6 +25,8 @@ class Row:
     goal: str
     ours: Sequence[float]
     peer: Sequence[float] = ()
+    # The goal is for our own figure, beside which the peer's is for comparison.
+    is_absolute: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -36,7 +38,7 @@ class Row:
     @property
     def is_reached(self) -> bool:
         sign, bound = self.goal.split()
-        measured = median(self.ours) if self.ratio is None else self.ratio
+        measured = median(self.ours) if self.ratio is None or self.is_absolute else self.ratio
         return bool(_COMPARISONS[sign](measured, float(bound)))
 
     def as_json(self) -> dict[str, object]:

@@ -89,7 +89,7 @@ def test_a_run_records_metrics_logged_in_three_ways_and_stores_its_outputs_with_
     assert message["nonFinite"] == []
     assert message["digests"]["data"]["train"] == manifest_digest(manifest(data))
     assert "the data: a,b" in pod.out
-    assert not (tmp_path / "environment").exists()
+    assert not (tmp_path / "environment/bin").exists()
 
     run = recorded(server, message)
     assert run["info"]["status"] == "FINISHED"

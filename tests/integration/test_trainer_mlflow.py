@@ -128,7 +128,7 @@ def test_another_experiment_and_another_server_are_not_followed_and_that_is_said
     assert "is not followed" in tags["smalt.warning.tracking_uri"]
     err = (pod.folder / "err.log").read_text()
     assert "experiment 'My tests' is not used" in err and "set_tracking_uri('./mlruns') is not followed" in err
-    with pytest.raises(Exception, match="No Experiment"):
+    with pytest.raises(Exception, match="Could not find experiment"):
         client.call("GET", "experiments/get-by-name", experiment_name="My tests")
 
 

@@ -185,7 +185,7 @@ class RunPod:
         return "".join(file.read_text() for file in files if file.exists())
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Poll until something holds; says what did not come to pass."""
     until = time.monotonic() + seconds
     while not condition():

@@ -15,9 +15,10 @@ import pytest
 
 from smalt_trainer import run
 from smalt_trainer.board import Board
+from smalt_trainer.refusals import Refused, Unreachable
 from smalt_trainer.shipping import Shipper
 from smalt_trainer.spool import Spool, metric_line
-from smalt_trainer.tracking import Refused, Tracking, Unreachable
+from smalt_trainer.tracking import Tracking
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from smalt_trainer.failures import RunFailed
+from smalt_trainer.refusals import Refused, Unreachable
 from smalt_trainer.stopping import Stopping, until_answered
-from smalt_trainer.tracking import Refused, Unreachable
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import BinaryIO, Callable, Iterator, Tuple
 
 from smalt_trainer.digests import files_below
 from smalt_trainer.exchange import open_plain
-from smalt_trainer.tracking import Refused, Unreachable, Unreadable
+from smalt_trainer.refusals import Refused, Unreachable, Unreadable
 
 FIRST = 1.0
 # An artifact can only be written as a whole: the longer that takes, the more seldom it is done.

@@ -25,6 +25,7 @@ from smalt_trainer.page import PORT, Page
 from smalt_trainer.places import Places
 from smalt_trainer.proxy import Proxy
 from smalt_trainer.recording import Recording, experiment_name
+from smalt_trainer.refusals import Refused, Unreachable
 from smalt_trainer.rewriting import Rewriting
 from smalt_trainer.say import say
 from smalt_trainer.shipping import Shipper
@@ -39,7 +40,7 @@ from smalt_trainer.termination import (
     termination_message,
     write_termination,
 )
-from smalt_trainer.tracking import Refused, Tracking, Unreachable
+from smalt_trainer.tracking import Tracking
 from smalt_trainer.trust import BUNDLE, extend_trust
 
 _GLANCE = 0.02

@@ -10,9 +10,10 @@ from typing import BinaryIO, Mapping, Optional
 from smalt_trainer.contract import Contract, parameter_text
 from smalt_trainer.digests import files_below, manifest_text
 from smalt_trainer.outputs import Output, unreadable_text
+from smalt_trainer.refusals import Refused, Unreadable
 from smalt_trainer.rewriting import PARENT
 from smalt_trainer.termination import Outcome, encode
-from smalt_trainer.tracking import Refused, Tracking, Unreadable
+from smalt_trainer.tracking import Tracking
 
 _LONGEST_PARAMETER = 6000
 _PARAMETERS_AT_ONCE = 100

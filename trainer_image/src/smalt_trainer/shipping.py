@@ -9,8 +9,9 @@ import threading
 from typing import Callable
 
 from smalt_trainer.board import Board
+from smalt_trainer.refusals import Refused, Unreachable
 from smalt_trainer.spool import Point, Spool
-from smalt_trainer.tracking import Refused, Tracking, Unreachable
+from smalt_trainer.tracking import Tracking
 
 BATCH = 1000
 FIRST = 0.2

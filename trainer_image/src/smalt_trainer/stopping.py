@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Callable, Iterator, Optional
 
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed
-from smalt_trainer.tracking import Unreachable
+from smalt_trainer.refusals import Unreachable
 
 # Kubernetes gives a pod 30 seconds by default, of which the script gets its share first.
 GRACE_TO_WAIT = 11.0

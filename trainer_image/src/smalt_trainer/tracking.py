@@ -12,28 +12,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any, BinaryIO, Iterable, Mapping, Optional, Tuple
 
+from smalt_trainer.refusals import Forbidden, Refused, Unreachable, Unreadable
+
 _ANSWER = 30.0
 _UPLOAD = 300.0
-
-
-class Unreachable(Exception):
-    """The server gave no answer, or one that a later try may change."""
-
-
-class Forbidden(Unreachable):
-    """403: rights that are still being granted, or a name that the server's guard cannot read."""
-
-
-class Refused(Exception):
-    """The server understood and refused; trying again changes nothing."""
-
-    def __init__(self, message: str, code: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Unreadable(Exception):
-    """A file that was to be sent cannot be read; the server has nothing to do with it."""
 
 
 class _Source:

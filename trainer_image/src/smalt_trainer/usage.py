@@ -45,11 +45,12 @@ class Usage:
         while not self._over.wait(pause):
             self.sample()
             pause = EVERY
-        self.sample()
+        # Without the cards: their tool takes its time, for which the run's end would wait.
+        self.sample(with_gpus=False)
 
-    def sample(self) -> None:
+    def sample(self, with_gpus: bool = True) -> None:
         """One value of everything that can be read here."""
-        for name, value in {**self._cpu(), **self._memory(), **self._gpus()}.items():
+        for name, value in {**self._cpu(), **self._memory(), **(self._gpus() if with_gpus else {})}.items():
             self._log(SYSTEM + name, value)
 
     # --- CPU ---
