@@ -15,10 +15,9 @@ from pathlib import Path
 from git_server import GitServer, Repository
 
 ROOT = Path("/tmp/git")
-HTTP, HTTPS = 8080, 8443
 
 
-def serve() -> None:
+def serve(http: int, https: int) -> None:
     """Make what is served, print the commits, and serve for as long as the pod lives."""
     files = {"churn/train.py": os.environ["TRAIN"], "churn/version.txt": "one"}
     login = (os.environ["GIT_USER"], os.environ["GIT_PASSWORD"])
@@ -30,12 +29,12 @@ def serve() -> None:
             packed.addfile(member, io.BytesIO(text.encode()))
     certificate = (Path("/tls/tls.crt"), Path("/tls/tls.key"))
     with (
-        GitServer(ROOT, "0.0.0.0", HTTP) as plain,
-        GitServer(ROOT, "0.0.0.0", HTTPS, certificate, private={"private.git": login}) as secured,
+        GitServer(ROOT, "0.0.0.0", http) as plain,
+        GitServer(ROOT, "0.0.0.0", https, certificate, private={"private.git": login}) as secured,
     ):
         public = plain.repository("public.git").commit(files)
         plain.private = secured.private
-        print("commits", public, plain.repository("private.git").commit(files), flush=True)
+        print("commits", public, plain.repository("private.git").commit(files | {"of.txt": "ada"}), flush=True)
         threading.Event().wait()
 
 
@@ -46,4 +45,4 @@ def move() -> None:
 
 
 if __name__ == "__main__":
-    {"serve": serve, "move": move}[sys.argv[1]]()
+    {"serve": serve, "move": move}[sys.argv[1]](*(int(port) for port in sys.argv[2:]))

@@ -18,9 +18,9 @@ import pytest
 
 from demo.kubectl import Kubectl
 from e2e.cluster_namespace import Json, Namespace, condition, tracking
-from e2e.code_server import HTTP, HTTPS
 from e2e.test_bad_runs import experiment, workspace
 
+HTTP, HTTPS = 8080, 8443
 TESTS = Path(__file__).resolve().parents[1]
 USER, PASSWORD = "ada", "w0rd-that-nothing-shows"
 # With `again` it ends badly once the branch has moved on.
@@ -95,7 +95,7 @@ def server_pod(image: str) -> Json:
         "name": "git",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-u", "/programs/code_server.py", "serve"],
+        "command": ["python3", "-u", "/programs/code_server.py", "serve", str(HTTP), str(HTTPS)],
         "env": [{"name": name, "value": value} for name, value in variables.items()],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [
