@@ -110,6 +110,11 @@ class Cluster:
         path = kind.path(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         return await self.request("PUT", path, manifest)
 
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, version: str) -> None:
+        """Deletes the object as it was seen. Conflict when it has changed since, NotFound when it is gone."""
+        body = {"preconditions": {"uid": uid, "resourceVersion": version}, "propagationPolicy": "Background"}
+        await self.request("DELETE", kind.path(namespace, name), body)
+
     async def request(
         self,
         method: str,

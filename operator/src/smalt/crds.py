@@ -100,6 +100,12 @@ RESOURCES = (
             READY,
             REASON,
             Column("Running", ".status.runs.running", type="integer", description="Runs at work"),
+            Column(
+                "CPU hours", ".status.usage.cpuHours", type="number", wide=True, description="CPU time its runs used"
+            ),
+            Column(
+                "GPU hours", ".status.usage.gpuHours", type="number", wide=True, description="GPU time its runs used"
+            ),
             Column("Tracking", ".status.trackingUri", wide=True, description="The tracking server"),
             MESSAGE,
             AGE,
@@ -144,6 +150,8 @@ RESOURCES = (
             ),
             REASON,
             Column("Model", ".status.model", description="The Model it registered"),
+            Column("Attempt", ".status.attempt", type="integer", wide=True, description="Which attempt it is"),
+            Column("Queue", ".status.queuePosition", type="integer", wide=True, description="Its place in the queue"),
             MESSAGE,
             AGE,
         ),

@@ -378,7 +378,7 @@ def test_an_experiment_counts_and_ranks_its_runs() -> None:
     it = experiment()
     status = experiments.plan(it, store_of(it, *world), {}, NOW, SETTINGS).status
     assert status is not None
-    assert status["runs"] == {"total": 6, "pending": 1, "running": 1, "succeeded": 3, "failed": 1}
+    assert status["runs"] == {"total": 6, "pending": 1, "running": 1, "succeeded": 3, "failed": 1, "canceled": 0}
     assert status["best"] == {"run": "b", "metric": 0.9}
     assert [line["run"] for line in status["leaderboard"]] == ["b", "a"]
 

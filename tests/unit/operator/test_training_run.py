@@ -60,6 +60,13 @@ def at_work(it: Json, *pods: Json, live: dict[Any, Any] | None = None) -> Any:
     return planned(it, workspace(), experiment(), job(it), *pods, live=live)
 
 
+def made(plan: Any, it: Json, **status: Any) -> Json:
+    """The Job that the plan makes, as it is found later."""
+    manifest = plan.apply[0].manifest
+    metadata = manifest["metadata"] | owned_by(it) | {"uid": f"uid-{manifest['metadata']['name']}", "generation": 1}
+    return manifest | {"metadata": metadata | {"resourceVersion": "1"}, "status": status}
+
+
 def pod_of(it: Json, attempt: int = 1, **status: Any) -> Json:
     return pod(job(it, attempt), f"pod-{attempt}", **status)
 
@@ -235,9 +242,8 @@ def test_only_news_of_the_script_itself_are_kept_apart_from_what_the_operator_sa
 
 def test_metrics_of_a_run_whose_pod_ended_without_a_word_stay_and_its_progress_goes() -> None:
     it = run(status={"attempt": 1, "metrics": {"auc": 0.5}, "progress": {"percent": 40}, "conditions": []})
-    status = planned(
-        it, workspace(), experiment(), job(it, **completed("Failed")), now=NOW + timedelta(minutes=5)
-    ).status
+    late = job(it, **completed("Failed", "DeadlineExceeded"))
+    status = planned(it, workspace(), experiment(), late, now=NOW + timedelta(minutes=5)).status
     assert status["phase"] == "Failed" and status["metrics"] == {"auc": 0.5} and "progress" not in status
 
 
@@ -323,7 +329,8 @@ def test_a_failed_job_is_not_judged_before_its_pod_was_seen() -> None:
     it = run()
     world = [workspace(), experiment(), job(it, **completed("Failed"))]
     assert planned(it, *world).status is None
-    assert planned(it, *world, now=NOW + timedelta(minutes=5)).status["phase"] == "Failed"
+    late = planned(it, *world, now=NOW + timedelta(minutes=5))
+    assert [child.name for child in late.apply] == ["first-2"], "a pod that nobody saw end is the platform's loss"
 
 
 def test_of_a_job_past_its_deadline_no_last_words_are_waited_for() -> None:
@@ -471,7 +478,10 @@ def test_retries_make_another_attempt_and_then_it_is_over() -> None:
     plan = failing(it)
     assert [child.name for child in plan.apply] == ["first-2"]
     assert plan.status["attempt"] == 2 and "completionTime" not in plan.status
-    assert failing(it, attempt=2).status["phase"] == "Failed"
+    assert plan.status["failures"] == 1 and "exit code 1" in said(plan.status)["message"]
+    second = made(plan, it, **completed("Failed"))
+    plan = planned(it, workspace(), experiment(), second, pod(second, **ended("", 1, reason="Error")))
+    assert (plan.status["phase"], plan.status["failures"], plan.status["attempt"]) == ("Failed", 2, 2)
 
 
 def test_an_unfinished_job_deleted_by_hand_is_made_again_under_its_own_name() -> None:

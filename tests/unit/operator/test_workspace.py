@@ -195,7 +195,7 @@ def test_it_names_the_deployments_that_need_it_and_sums_its_runs() -> None:
     assert status["usedBy"] == ["prod"]
     assert said(status, "InUse")["status"] == "True" and "prod" in said(status, "InUse")["message"]
     assert said(planned().status, "InUse")["status"] == "False"
-    assert status["runs"] == {"pending": 1, "running": 0, "succeeded": 2, "failed": 0}
+    assert status["runs"] == {"pending": 1, "running": 0, "succeeded": 2, "failed": 0, "canceled": 0}
 
 
 def test_a_spec_that_no_schema_would_let_through_is_stalled_with_its_field() -> None:

@@ -45,6 +45,16 @@ def stalled(reason: str, message: str) -> list[Json]:
     return [_condition("Ready", "False", reason, message), _condition("Stalled", "True", reason, message)]
 
 
+def suspended(message: str) -> list[Json]:
+    """Somebody wants it to rest: nothing is on the way, and nothing is wrong."""
+    return [_condition("Ready", "False", "Suspended", message)]
+
+
+def information(kind: str, holds: bool, reason: str, message: str) -> list[Json]:
+    """A fact besides Ready, that changes nothing of the object's health."""
+    return [_condition(kind, "True" if holds else "False", reason, message)]
+
+
 def serving_previous(message: str, why: str, explanation: str, is_users: bool) -> list[Json]:
     """What was there before still serves; what is asked for now cannot (`is_users`: only an edit can help), or waits."""
     besides = _condition("Stalled" if is_users else "Reconciling", "True", why, explanation)

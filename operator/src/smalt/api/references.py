@@ -61,7 +61,9 @@ def seen_by_referrers(kind: Kind, resource: Json) -> object:
     ready = find(status, "Ready")
     verdict = (ready.get("status"), ready.get("reason"), ready.get("message"))
     if kind is WORKSPACE:
-        return metadata.get("uid"), metadata.get("generation"), verdict
+        budget = find(status, "BudgetExceeded")
+        judged = budget.get("status"), budget.get("observedGeneration")
+        return metadata.get("uid"), metadata.get("generation"), verdict, judged
     if kind is EXPERIMENT:
         return metadata.get("uid"), verdict
     if kind is TRAINING_RUN:

@@ -82,6 +82,15 @@ Duration = Annotated[
         32,
     ),
 ]
+# How long something is kept: days, but no parts of a second.
+Age = Annotated[
+    str,
+    _text(
+        "^([0-9]{1,5}(s|m|h|d)){1,4}$",
+        "is no age: write a number of at most 5 digits with its unit, such as 12h or 30d",
+        32,
+    ),
+]
 Digest = Annotated[
     str, _text("^sha256:[0-9a-f]{64}$", "is no digest: write sha256: and 64 hexadecimal digits in lower case", 128)
 ]

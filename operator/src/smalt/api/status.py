@@ -34,6 +34,8 @@ class RunCounts(SmaltModel):
     """Those that ended well."""
     failed: Annotated[int, Field(ge=0)] = 0
     """Those that ended badly."""
+    canceled: Annotated[int, Field(ge=0)] = 0
+    """Those that somebody canceled."""
 
 
 class Artifact(SmaltModel):

@@ -17,12 +17,15 @@ from smalt.api.code import (
 )
 from smalt.api.experiment import ScalarMap
 from smalt.api.inputs import Input
-from smalt.api.schema import KEY_PATTERN, RULES, Duration, Name, SmaltModel, keys, rule, rules
+from smalt.api.policy import HoursUsed
+from smalt.api.schema import KEY_PATTERN, RULES, Duration, Name, ObjectName, SmaltModel, keys, rule, rules
 from smalt.api.status import Artifact, Status
 
 DEFAULT_TIMEOUT = "1h"
 DEFAULT_FINALIZING = "24h"
 MOST_METRICS = 32
+# An annotation or a label of a run: rather an earlier run's result than the same again.
+REUSE = "smalt.dev/reuse"
 ANOTHER_NAME = "under another name (a run is a record)"
 Stage = Literal["None", "Staging", "Production", "Archived"]
 # As containers' runtimes read it: host and port, a path in lower case, a tag, a digest.
@@ -72,7 +75,8 @@ class Limits(SmaltModel):
     finalizing: Duration | None = None
     """How long storing the results is tried afterwards; 24h when absent."""
     retries: Annotated[int, Field(ge=0, le=10)] | None = None
-    """How often a failed attempt is made again; 0 when absent."""
+    """How often a failed attempt is made again; 0 when absent. What the platform ends (a drained node, an eviction, a pod
+    deleted by hand) is made again besides."""
 
 
 class Register(SmaltModel):
@@ -116,6 +120,10 @@ _PARAMETER_RULES: Any = {
         ),
         file_among_inline("condaFile", "code", CONDA_INSTEAD),
         file_among_inline("requirementsFile", "code", PIP_INSTEAD),
+        rule(
+            "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
+            message=f"cancel cannot be taken back: apply the run again {ANOTHER_NAME}",
+        ),
     ]
     + [
         rule(
@@ -131,6 +139,7 @@ _PARAMETER_RULES: Any = {
             "inputs",
             "outputs",
             "instanceType",
+            "priorityClassName",
             "limits",
             "register",
         )
@@ -139,7 +148,7 @@ _PARAMETER_RULES: Any = {
 
 
 class TrainingRunSpec(SmaltModel):
-    """What is run on what; cannot be changed, since a run is a record."""
+    """What is run on what; cannot be changed, since a run is a record, except `suspend` and `cancel`."""
 
     model_config = {"json_schema_extra": _PARAMETER_RULES}
 
@@ -171,8 +180,15 @@ class TrainingRunSpec(SmaltModel):
     """What is kept, by name."""
     instance_type: Annotated[str, Field(max_length=63)] | None = None
     """The compute target, from the Workspace's instanceTypes; `default` when absent."""
+    priority_class_name: ObjectName | None = None
+    """The cluster's PriorityClass that the run's pods get; its default one when absent."""
     limits: Limits | None = None
     """How long and how often."""
+    suspend: bool | None = None
+    """true: the run is not started, or its pod is ended and what it has is stored; false again: it starts anew, as another
+    attempt. May be changed at any time."""
+    cancel: bool | None = None
+    """true: the run is ended for good, and what it has is stored. Cannot be taken back."""
     register_: Annotated[Register | None, Field(alias="register")] = None
     """The model that a successful run registers."""
 
@@ -192,6 +208,12 @@ class Digests(SmaltModel):
     """Parameters."""
     image: str | None = None
     """The image, as the node resolved it."""
+    command: str | None = None
+    """The command."""
+    variables: str | None = None
+    """The variables of the script's process."""
+    request: str | None = None
+    """What was asked for, where all of it is pinned: by this an earlier result is found for `smalt.dev/reuse`."""
 
 
 class FetchedCode(SmaltModel):
@@ -229,8 +251,20 @@ class TrainingRunStatus(Status):
 
     phase: Phase | None = None
     """One word for people, derived from the conditions."""
+    workspace: Annotated[str, Field(max_length=63)] | None = None
+    """The Workspace that has its history."""
+    queue_position: Annotated[int, Field(ge=1)] | None = None
+    """Its place in the Workspace's queue."""
     attempt: Annotated[int, Field(ge=1)] | None = None
     """Which attempt this is."""
+    failures: Annotated[int, Field(ge=0)] | None = None
+    """Attempts that failed by themselves; limits.retries counts these alone."""
+    disruptions: Annotated[int, Field(ge=0)] | None = None
+    """Attempts that the platform ended, such as by draining their node."""
+    usage: HoursUsed | None = None
+    """Compute that the attempts which have ended used."""
+    reused_from: Annotated[str, Field(max_length=63)] | None = None
+    """The earlier run whose result this one has, instead of having run."""
     job: str | None = None
     """The attempt's Job."""
     start_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None

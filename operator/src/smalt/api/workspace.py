@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from smalt.api.code import Resources
+from smalt.api.policy import Policy, Retention, RunQueue, WorkspaceUsage
 from smalt.api.schema import ObjectName, Quantity, SmaltModel, rule, rules
 from smalt.api.status import RunCounts, Status
 from smalt.api.storage import Storage, TrackingServer
@@ -143,6 +144,8 @@ class InstanceType(SmaltModel):
     """Labels that a node must have."""
     tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
     """Taints that a node may have."""
+    queue_name: ObjectName | None = None
+    """The LocalQueue of Kueue that starts Jobs of this type; Jobs start at once when absent. Needs Kueue in the cluster."""
 
 
 class WorkspaceSpec(SmaltModel):
@@ -194,6 +197,10 @@ class WorkspaceSpec(SmaltModel):
         | None
     ) = None
     """Compute targets by name. A run that names none gets `default`, which exists even when it is not written."""
+    policy: Policy | None = None
+    """What runs are allowed."""
+    retention: Retention | None = None
+    """How long objects are kept."""
 
 
 class WorkspaceStatus(Status):
@@ -203,6 +210,10 @@ class WorkspaceStatus(Status):
     """The tracking server's address inside the cluster."""
     runs: RunCounts | None = None
     """All runs of all its experiments."""
+    queue: RunQueue | None = None
+    """Who may be at work, where policy.maxConcurrentRuns limits it."""
+    usage: WorkspaceUsage | None = None
+    """Compute that its runs used."""
     model_versions: dict[str, int] | None = None
     """The highest version ever given to each model; a deleted version's number never comes back."""
     used_by: list[str] | None = None

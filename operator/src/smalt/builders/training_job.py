@@ -16,6 +16,7 @@ from smalt.api.schema import Json
 from smalt.api.training_run import DEFAULT_FINALIZING, DEFAULT_TIMEOUT, TrainingRunSpec
 from smalt.api.workspace import InstanceType, WorkspaceSpec
 from smalt.builders import fetching, input_sources, preparing
+from smalt.builders.attempt_history import History
 from smalt.builders.command import Names, rendered
 from smalt.builders.compute import placement, resources
 from smalt.builders.manifests import labels_of, manifest
@@ -37,6 +38,12 @@ ANNOTATION = "smalt.dev/run"
 INPUTS_ANNOTATION = "smalt.dev/inputs"
 # Where the results lie: the run itself names only its experiment, which may be gone by the time the Job ends.
 WORKSPACE_ANNOTATION = "smalt.dev/workspace"
+# On a Job that we have suspended, in contrast to one that Kueue holds back.
+STOPPED = "smalt.dev/stopped"
+# What was asked for, where all of it is pinned: see reconcilers/reuse.py.
+REQUEST_ANNOTATION = "smalt.dev/request"
+# Kueue starts a suspended Job with this label when the queue of that name has room.
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 # The user's image with the wrapper, which prepares and runs the script; and beside it what talks to the tracking server.
 CONTAINER = "training"
 RECORDER = "recorder"
@@ -74,6 +81,8 @@ class Attempt:
     fetched_code: Json = field(default_factory=dict)
     # The artifacts of inputs that others make, by the input's name.
     artifacts: Json = field(default_factory=dict)
+    before: History = field(default_factory=History)
+    request: str = ""
 
     @property
     def image(self) -> str:
@@ -108,9 +117,27 @@ def training_job(attempt: Attempt) -> Json:
         "template": template,
     }
     made = manifest(JOB, attempt.run, job_name(attempt.run.name, attempt.number), "training", spec=spec)
-    made["metadata"]["annotations"] = {WORKSPACE_ANNOTATION: attempt.workspace.name}
+    notes = {WORKSPACE_ANNOTATION: attempt.workspace.name} | attempt.before.annotation()
+    if attempt.request:
+        notes[REQUEST_ANNOTATION] = attempt.request
     if attempt.artifacts:
-        made["metadata"]["annotations"][INPUTS_ANNOTATION] = json.dumps(attempt.artifacts, sort_keys=True)
+        notes[INPUTS_ANNOTATION] = json.dumps(attempt.artifacts, sort_keys=True)
+    made["metadata"]["annotations"] = notes
+    if attempt.instance.queue_name:
+        made["metadata"]["labels"][QUEUE_LABEL] = attempt.instance.queue_name
+        made["spec"]["suspend"] = True
+    return made
+
+
+def stopped_job(run: Address, job: Json) -> Json:
+    """The Job, suspended for good: its controller ends its pods, which get SIGTERM and store what they have.
+
+    A Job of Kueue is taken out of its queue by the same write, or it would be started again.
+    """
+    made = manifest(JOB, run, job["metadata"]["name"], "training", spec={"suspend": True})
+    made["metadata"]["annotations"] = {STOPPED: "true"}
+    if (job["metadata"].get("labels") or {}).get(QUEUE_LABEL):
+        made["metadata"]["labels"][QUEUE_LABEL] = ""
     return made
 
 
@@ -270,6 +297,7 @@ def _pod(attempt: Attempt) -> Json:
         containers=[training, _recorder(attempt)],
         restartPolicy="Never",
         terminationGracePeriodSeconds=60,
+        **({"priorityClassName": attempt.spec.priority_class_name} if attempt.spec.priority_class_name else {}),
         **placement(attempt.instance),
     )
 

@@ -24,7 +24,7 @@ from smalt.engine.store import Change, Store
 from smalt.engine.waking import woken
 from smalt.errors import ApiError, Conflict, NameTaken, NotFound, NotYetGone, Refused, Unavailable
 from smalt.metrics import Metrics
-from smalt.reconcilers.plan import Child, Plan
+from smalt.reconcilers.plan import Child, Deletion, Plan
 from smalt.reconcilers.registry import RECONCILERS
 from smalt.reconcilers.reporting import status as report
 from smalt.reconcilers.world import Labelled, Live, LiveRead, Read, Refusals, StatusOf
@@ -109,7 +109,7 @@ class Loop:
 
     def lead(self) -> None:
         """From now on this replica writes; everything is looked at once."""
-        self.is_leading = True
+        self.is_leading = self.store.runs.is_recording = True
         for kind in OURS:
             for resource in self.store.all(kind):
                 is_new = not (resource.get("status") or {}).get("conditions")
@@ -178,6 +178,10 @@ class Loop:
 
     async def reconcile(self, key: Address) -> float | None:
         """One look at one object; the seconds after which to look again, if any."""
+        with self.store.runs.busy(key):
+            return await self._look_at(key)
+
+    async def _look_at(self, key: Address) -> float | None:
         resource = self.store.get(key.kind, key.namespace, key.name)
         if resource is None or resource["metadata"].get("deletionTimestamp"):
             return None
@@ -200,7 +204,22 @@ class Loop:
             raise
         if made:
             self._held[key] = self.clock() + HOLD_SECONDS
-        return _sooner(plan.requeue_after, await self._write_status(key, resource, plan))
+        wait = await self._write_status(key, resource, plan)
+        for deletion in plan.delete:
+            await self._delete(deletion)
+        for each in plan.wake:
+            self.queue.add(each)
+        return _sooner(plan.requeue_after, wait)
+
+    async def _delete(self, deletion: Deletion) -> None:
+        try:
+            await self.api.delete(deletion.kind, deletion.namespace, deletion.name, deletion.uid, deletion.version)
+        except Conflict:
+            log.debug("%s %s/%s has changed since: it stays", deletion.kind.kind, deletion.namespace, deletion.name)
+        except NotFound:
+            gone = self.store.get(deletion.kind, deletion.namespace, deletion.name)
+            if gone and gone["metadata"]["uid"] == deletion.uid:
+                self.lose(deletion.kind, gone)
 
     def _follow(self, who: Address, reads: tuple[LiveRead, ...]) -> None:
         if self._poller:
@@ -279,7 +298,7 @@ class Loop:
 
     def _held_back(self, key: Address, plan: Plan, is_first: bool) -> float:
         assert plan.status is not None
-        if plan.is_final:
+        if plan.is_final or plan.is_awaited:
             return 0.0
         # What is ready has arrived: nothing is about to follow.
         is_ready = conditions.find(plan.status, "Ready").get("status") == "True"

@@ -8,11 +8,16 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from smalt.api.hours import Hours
 from smalt.api.kinds import JOB, MODEL, OURS, POD, TRAINING_RUN, WATCHED, WORKSPACE, Kind
 from smalt.api.references import FAMILY, Address, refers_to
 from smalt.api.schema import Json
+from smalt.engine.requests import requested
+from smalt.engine.run_index import RunIndex
+from smalt.reconcilers import attempts
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # As large as the user's code; nobody reads it from the cache.
@@ -20,7 +25,16 @@ HEAVY_ANNOTATIONS = frozenset({LAST_APPLIED, "smalt.dev/run", "smalt.dev/scoring
 # Words such as True, Complete or a name occur again and again.
 _SHORT = 64
 _CONTAINER_STATUS = ("name", "image", "imageID", "state", "lastState", "restartCount", "ready")
-_POD_STATUS = ("phase", "podIP", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
+_POD_STATUS = (
+    "phase",
+    "podIP",
+    "startTime",
+    "reason",
+    "message",
+    "conditions",
+    "initContainerStatuses",
+    "containerStatuses",
+)
 
 
 class Change(NamedTuple):
@@ -41,6 +55,7 @@ class Store:
         # Outlives the objects: a version that was given and deleted before it was written down stays given.
         self._highest: dict[Address, int] = {}
         self._families: dict[Address, set[Address]] = defaultdict(set)
+        self.runs = RunIndex()
 
     # --- what reconcilers ask (the World) ---
 
@@ -89,21 +104,62 @@ class Store:
             self._highest[family] = max(version, self._highest.get(family, 0))
             if workspace:
                 self._families[workspace].add(family)
-        if kind is TRAINING_RUN and is_finished(after):
-            self._forget_witnesses(after)
+        if kind is TRAINING_RUN:
+            if before is not None and before["metadata"].get("uid") != after["metadata"].get("uid"):
+                self.runs.leave(before, self._unsettled(before))
+            self.runs.put(after)
+            if is_finished(after):
+                self._forget_witnesses(after)
+        if kind is WORKSPACE:
+            lately = ((after.get("status") or {}).get("usage") or {}).get("latelyDeleted") or []
+            self.runs.settle(Address(WORKSPACE, *key), lately)
         for index, at in _indexed(kind, after):
             getattr(self, index)[(kind, at)].add(key)
         return Change(before, after)
 
     def remove(self, kind: Kind, resource: Json) -> Change | None:
-        """Forgets the object. None when it is not known, or its name has gone to another one since."""
+        """Forgets the object. None when it is not known, or its name has gone to another one since.
+
+        A pod of a run that goes on is marked as gone and kept: it may have said its last words with its very end.
+        """
         key = _key(resource)
         before = self._objects[kind].get(key)
         if before is None or before["metadata"].get("uid") != resource["metadata"].get("uid"):
             return None
+        if kind is POD and self._is_witness(before):
+            if attempts.is_gone(before):
+                return None
+            last = trimmed(kind, resource) if "status" in resource else before
+            self._objects[kind][key] = last | {"gone": True}
+            return Change(before, None)
+        self._discard(kind, key, before)
+        return Change(before, None)
+
+    def _discard(self, kind: Kind, key: tuple[str, str], before: Json) -> None:
+        if kind is TRAINING_RUN:
+            self.runs.leave(before, self._unsettled(before))
+        if kind is WORKSPACE:
+            self.runs.forget(Address(WORKSPACE, *key))
         self._unindex(kind, key, before)
         del self._objects[kind][key]
-        return Change(before, None)
+        if kind is JOB:
+            for pod in filter(attempts.is_gone, self.owned(POD, before["metadata"]["uid"])):
+                self._discard(POD, _key(pod), pod)
+
+    def _is_witness(self, pod: Json) -> bool:
+        """The pod of a run that goes on: what became of it is asked for, though it is deleted."""
+        owner = controller(pod)
+        job = self._objects[JOB].get((pod["metadata"].get("namespace", ""), owner["name"])) if owner else None
+        is_ours = job is not None and owner is not None and job["metadata"].get("uid") == owner["uid"]
+        return is_ours and not self._is_history(POD, pod)
+
+    def _unsettled(self, run: Json) -> Hours:
+        """What the present attempt of a run that is deleted has used, which its status does not have yet."""
+        if is_finished(run):
+            return Hours()
+        name, now = (run.get("status") or {}).get("job"), datetime.now(UTC)
+        jobs = [job for job in self.owned(JOB, run["metadata"]["uid"]) if job["metadata"]["name"] == name]
+        return sum((attempts.used_by(job, self, now) for job in jobs), Hours())
 
     def _is_history(self, kind: Kind, resource: Json) -> bool:
         """A Job or pod of a run that has been written down as done: nobody asks for it again, and there are the most of it."""
@@ -115,10 +171,12 @@ class Store:
     def _forget_witnesses(self, run: Json) -> None:
         for job in self.owned(JOB, run["metadata"]["uid"]):
             for pod in self.owned(POD, job["metadata"]["uid"]):
-                self.remove(POD, pod)
-            self.remove(JOB, job)
+                self._discard(POD, _key(pod), pod)
+            self._discard(JOB, _key(job), job)
 
     def _unindex(self, kind: Kind, key: tuple[str, str], before: Json) -> None:
+        if kind is TRAINING_RUN:
+            self.runs.drop(before)
         for index, at in _indexed(kind, before):
             entries = getattr(self, index)
             entries[(kind, at)].discard(key)
@@ -230,9 +288,12 @@ def _kept(kind: Kind, resource: Json) -> Json:
         return {
             "metadata": metadata,
             "status": {key: _pod_part(key, report[key]) for key in _POD_STATUS if key in report},
+            "requests": requested(resource),
         }
     if kind is JOB:
-        return {"metadata": metadata, "status": resource.get("status") or {}}
+        spec = resource.get("spec") or {}
+        kept_spec = {key: spec[key] for key in ("suspend",) if key in spec}
+        return {"metadata": metadata, "spec": kept_spec, "status": resource.get("status") or {}}
     if kind is TRAINING_RUN and is_finished(resource):
         spec = resource.get("spec") or {}
         made["spec"] = {key: spec[key] for key in ("experiment", "parameters") if key in spec}

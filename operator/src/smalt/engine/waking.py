@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from smalt.api.conditions import find
 from smalt.api.kinds import EXPERIMENT, MODEL, OURS, TRAINING_RUN, WORKSPACE, Kind
 from smalt.api.references import FAMILY, Address, address, known_as, refers_to, seen_by_referred, seen_by_referrers
+from smalt.api.schema import Json
 from smalt.engine.store import Change, Store, is_finished, served
 
 # Counting can wait a little, so that a burst of runs is counted once.
 COUNTING_SECONDS = 0.5
+# So are places in a queue, but somebody waits for them.
+POLICY_SECONDS = 0.05
 
 
 class Wake(NamedTuple):
@@ -32,7 +36,31 @@ def woken(kind: Kind, change: Change, store: Store) -> Iterator[Wake]:
     is_new = change.after is not None and not (change.after.get("status") or {}).get("conditions")
     if change.after is not None and _concerns_itself(change):
         yield Wake(address(kind, resource), urgent=is_new and kind is TRAINING_RUN)
+    if kind is TRAINING_RUN:
+        yield from _its_workspace(change, store)
     yield from _neighbours(kind, change, store)
+
+
+def _its_workspace(change: Change, store: Store) -> Iterator[Wake]:
+    """A run that comes, asks, rests or goes may free or want a place, or use up a budget: where there is a policy."""
+    if not _differs(_seen_by_policy, TRAINING_RUN, change):
+        return
+    for run in filter(None, change):
+        for target in refers_to(TRAINING_RUN, run):
+            experiment = store.get(EXPERIMENT, target.namespace, target.name) if target.kind is EXPERIMENT else None
+            named = (run.get("status") or {}).get("workspace") or ((experiment or {}).get("spec") or {}).get(
+                "workspace"
+            )
+            workspace = store.get(WORKSPACE, target.namespace, named) if isinstance(named, str) else None
+            if workspace and (workspace.get("spec") or {}).get("policy"):
+                yield Wake(address(WORKSPACE, workspace), seconds=POLICY_SECONDS)
+
+
+def _seen_by_policy(_: Kind, run: Json) -> object:
+    metadata, spec, status = run["metadata"], run.get("spec") or {}, run.get("status") or {}
+    reason = find(status, "Ready").get("reason")
+    asked = spec.get("suspend"), spec.get("cancel")
+    return metadata.get("uid"), metadata.get("deletionTimestamp"), asked, status.get("completionTime"), reason
 
 
 def _concerns_itself(change: Change) -> bool:

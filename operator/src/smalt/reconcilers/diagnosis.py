@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import NamedTuple
 
 from smalt.api.schema import Json
@@ -10,6 +11,8 @@ from smalt.api.schema import Json
 IMAGE_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 )
+# As the API server's admission says it.
+_NO_PRIORITY_CLASS = re.compile(r"no PriorityClass with name (\S+) was found")
 CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
 
 
@@ -83,14 +86,14 @@ def blocked(pod: Json, image_field: str) -> Finding | None:
 
 
 def evicted(pod: Json) -> Finding | None:
-    """The platform ended the pod as a whole."""
+    """The node ended the pod as a whole, for what the pod itself did: else the attempt is made again."""
     found = pod.get("status") or {}
     if found.get("phase") == "Failed" and found.get("reason"):
         words = f": {found['message']}" if found.get("message") else ""
         return Finding(
             "PodLost",
-            f"pod '{pod['metadata']['name']}' was ended by the platform ({found['reason']}{words}): with limits.retries such "
-            "an attempt is repeated",
+            f"pod '{pod['metadata']['name']}' was ended by its node ({found['reason']}{words}): name a larger one in "
+            "instanceType, or let the script write less",
         )
     return None
 
@@ -115,6 +118,13 @@ def _refusal(words: str) -> Finding:
     if "exceeded quota" in words or "must specify" in words:
         return Finding(
             "QuotaExceeded", f"the namespace's quota leaves no room: {_brief(words)}. It goes on when there is"
+        )
+    missing = _NO_PRIORITY_CLASS.search(words)
+    if missing:
+        return Finding(
+            "UnknownPriorityClass",
+            f"PriorityClass '{missing[1]}' of spec.priorityClassName does not exist in the cluster: make it, and the run "
+            "follows by itself, or name one of `kubectl get priorityclasses`",
         )
     return Finding("PodRefused", f"the cluster refuses the pod: {_brief(words)}. Mend what it names; it is tried again")
 

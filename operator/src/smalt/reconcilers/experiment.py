@@ -57,13 +57,13 @@ COUNTED_AS = {
     "Finalizing": "running",
     "Succeeded": "succeeded",
     "Failed": "failed",
-    "Canceled": "failed",
+    "Canceled": "canceled",
 }
 
 
 def counts(runs: list[Json]) -> Json:
     """By phase; all that comes before the script runs is pending."""
-    made = {"total": len(runs), "pending": 0, "running": 0, "succeeded": 0, "failed": 0}
+    made = {"total": len(runs), "pending": 0, "running": 0, "succeeded": 0, "failed": 0, "canceled": 0}
     for run in runs:
         made[COUNTED_AS.get((run.get("status") or {}).get("phase") or "", "pending")] += 1
     return made

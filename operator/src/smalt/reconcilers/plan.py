@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from smalt.api.kinds import Kind
+from smalt.api.references import Address
 from smalt.api.schema import Json
 
 
@@ -26,6 +28,17 @@ class Child:
 
 
 @dataclass(frozen=True)
+class Deletion:
+    """An object that is to go, if it is still the one that was looked at."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+    version: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is to be done for one object now.
 
@@ -34,6 +47,8 @@ class Plan:
     `counts_only`: only numbers changed, so the write may wait and be joined with others.
     `words_only`: only what a running script says changed; such writes keep a distance.
     `is_final`: nothing will follow, so the write does not wait.
+    `is_awaited`: another object goes by this status, so the write does not wait either.
+    `delete`: what is to go. `wake`: objects that have to look again once the status is written.
     """
 
     status: Json | None = None
@@ -42,6 +57,9 @@ class Plan:
     counts_only: bool = False
     words_only: bool = False
     is_final: bool = False
+    is_awaited: bool = False
+    delete: tuple[Deletion, ...] = ()
+    wake: tuple[Address, ...] = ()
 
 
 NOTHING = Plan()

@@ -1,5 +1,7 @@
 """TrainingRun: one Job per attempt, and what the last one left behind.
 
+What its Workspace has to say before a Job is made stands in queueing.py and budget.py, what ends one in attempts.py.
+
 A run with a completion time is history and gets no plan. Until then everything is derived from the Jobs and pods
 that exist, so that it does not matter when the operator looks.
 """
@@ -7,6 +9,7 @@ that exist, so that it does not matter when the operator looks.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from smalt.api import conditions
@@ -16,19 +19,38 @@ from smalt.api.schema import Json
 from smalt.api.training_run import ANOTHER_NAME, TrainingRunSpec
 from smalt.api.workspace import DEFAULT_INSTANCE_TYPE, WorkspaceSpec
 from smalt.builders import compute, fetching, preparing
+from smalt.builders.attempt_history import History
 from smalt.builders.registered_model import registered_model, uid_selector
 from smalt.builders.training_job import (
+    REQUEST_ANNOTATION,
     WORKSPACE_ANNOTATION,
     Attempt,
     config_maps,
     job_name,
+    stopped_job,
     training_job,
 )
 from smalt.errors import InvalidCommand, TooLarge
-from smalt.reconcilers import diagnosis, run_inputs, stages
+from smalt.reconcilers import budget, diagnosis, images, queueing, reuse, run_inputs, stages
+from smalt.reconcilers.attempts import (
+    JOB_CREATED,
+    MOST_DISRUPTIONS,
+    disruption,
+    ended,
+    has_let_go,
+    is_gone,
+    is_live,
+    is_stopped,
+    is_suspended,
+    local_queue,
+    so_far,
+    spent,
+)
 from smalt.reconcilers.last_words import LastWords
 from smalt.reconcilers.plan import NOTHING, Child, Plan
+from smalt.reconcilers.queueing import is_asking
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
+from smalt.reconcilers.reuse import Asked, Offer
 from smalt.reconcilers.run_results import facts, fetched_code, non_finite
 from smalt.reconcilers.world import Labelled, Live, LiveRead, Read, Refusals, World, events_of, items
 from smalt.settings import Settings
@@ -39,6 +61,8 @@ CONFIG_MAP_SECONDS = 5.0
 # more rarely, since a namespace without room may hold a thousand such Jobs.
 EVENTS_SECONDS = 5.0
 MOST_EVENTS_SECONDS = 60.0
+# A budget that was just edited is judged by the Workspace within a moment, which wakes its runs anyway.
+JUDGED_SECONDS = 1.0
 # The Job's end may be seen before its pod's last words; after this long they are taken for lost.
 LAST_WORDS_SECONDS = 30.0
 
@@ -57,15 +81,18 @@ def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
         return ()
     at, uid = address(TRAINING_RUN, resource), resource["metadata"]["uid"]
     job = present_job(resource, world)
+    if job is None and spec.cancel:
+        # The end of a run cannot be undone, and a Job may have been made of which nobody has told yet.
+        return (Read(JOB, at.namespace, job_name(at.name, present_attempt(resource, world))),)
     if job is None:
         return tuple(
             Read(CONFIG_MAP, at.namespace, name) for name in config_maps(spec, known_workspace(resource, spec, world))
         )
     if ended(job) == "Complete":
         return (Labelled(MODEL, at.namespace, uid_selector(uid)),) if spec.register_ else ()
-    if ended(job):
+    if ended(job) or is_suspended(job):
         return ()
-    pods = world.owned(POD, job["metadata"]["uid"])
+    pods = present_pods(job, world)
     if not pods:
         return (Refusals(at.namespace),) if age_seconds(job, now) >= EVENTS_SECONDS else ()
     asked = stages.live_status(newest(pods))
@@ -74,21 +101,32 @@ def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
 
 def plan(resource: Json, world: World, live: Live, now: datetime, settings: Settings) -> Plan:
     if is_finished(resource):
-        return NOTHING
+        return history(resource)
     try:
         spec = parsed(TrainingRunSpec, resource)
     except InvalidSpec as error:
         return invalid(resource, error, now)
     job = present_job(resource, world)
+    if job is not None and ended(job) == "Complete":
+        return succeeded(resource, spec, job, world, live, now)
+    if spec.cancel:
+        return canceled(resource, spec, job, world, live, now)
     if job is None:
         return begin(resource, spec, world, live, now, settings)
-    match ended(job):
-        case "Complete":
-            return succeeded(resource, spec, job, world, live, now)
-        case "Failed":
-            return failed(resource, spec, job, world, now, settings)
-        case _:
-            return at_work(resource, job, world, live, now)
+    if ended(job) == "Failed":
+        return failed(resource, spec, job, world, live, now, settings)
+    if spec.suspend or is_stopped(job):
+        return set_aside(resource, spec, job, world, live, now, settings)
+    return at_work(resource, job, world, live, now)
+
+
+def history(resource: Json) -> Plan:
+    """An ended run stays as it is; an edit of `suspend` or `cancel` comes too late, and is written down as seen."""
+    status, generation = resource.get("status") or {}, resource["metadata"].get("generation", 1)
+    if status.get("observedGeneration") == generation:
+        return NOTHING
+    said = [each | {"observedGeneration": generation} for each in status.get("conditions") or []]
+    return Plan(status=status | {"observedGeneration": generation, "conditions": said}, is_final=True)
 
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------
@@ -114,12 +152,8 @@ def present_job(resource: Json, world: World) -> Json | None:
     return None
 
 
-def ended(job: Json) -> str:
-    """Complete, Failed, or nothing while it works."""
-    for each in (job.get("status") or {}).get("conditions") or []:
-        if each.get("type") in ("Complete", "Failed") and each.get("status") == "True":
-            return str(each["type"])
-    return ""
+def present_pods(job: Json, world: World) -> list[Json]:
+    return [pod for pod in world.owned(POD, job["metadata"]["uid"]) if not is_gone(pod)]
 
 
 # --- before the Job ---------------------------------------------------------------------------------------------------
@@ -132,43 +166,128 @@ def begin(
     live: Live,
     now: datetime,
     settings: Settings,
-    attempt: int | None = None,
-    fetched: Json | None = None,
+    further: Further | None = None,
 ) -> Plan:
     """The Job of an attempt, or what it waits for."""
-    fetched = fetched or (resource.get("status") or {}).get("code")
-    number = attempt or present_attempt(resource, world)
+    number = further.number if further else present_attempt(resource, world)
+    past = further.before if further else so_far(resource, None)
+    fetched = (further.fetched if further else None) or (resource.get("status") or {}).get("code")
+    told = past.written() | ({"code": fetched} if fetched else {})
+    if spec.suspend:
+        return Plan(status=_status(resource, suspended(resource), now, "Pending", **told))
     at = address(TRAINING_RUN, resource)
     experiment = world.get(EXPERIMENT, at.namespace, spec.experiment)
     # A further attempt mounts what the first one found; only before that is anything waited for.
-    names = [] if attempt else config_maps(spec, known_workspace(resource, spec, world))
+    names = [] if further else config_maps(spec, known_workspace(resource, spec, world))
     for said, again in obstacles(at, spec, experiment, names, live):
-        return Plan(status=_status(resource, said, now, "Pending"), requeue_after=again)
+        return Plan(status=_status(resource, said, now, "Pending", **told), requeue_after=again)
     assert experiment is not None
     workspace = world.get(WORKSPACE, at.namespace, experiment["spec"]["workspace"])
     if workspace is None:
         said = conditions.waiting(
             "WaitingForWorkspace", f"Workspace '{experiment['spec']['workspace']}' does not exist"
         )
-        return Plan(status=_status(resource, said, now, "Pending"))
+        return Plan(status=_status(resource, said, now, "Pending", **told))
+    told["workspace"] = workspace["metadata"]["name"]
     try:
         workspace_spec = parsed(WorkspaceSpec, workspace)
         inputs = run_inputs.resolved(resource, spec, workspace["metadata"]["name"], world)
         if inputs.said:
-            return Plan(status=_status(resource, inputs.said, now, "Pending"))
-        job = _job(resource, spec, workspace, workspace_spec, number, settings, fetched, inputs.artifacts)
+            return Plan(status=_status(resource, inputs.said, now, "Pending", **told))
+        request = further.request if further else _asked(spec, workspace, live, names, inputs.artifacts, settings)
+        job = _job(
+            resource, spec, workspace, workspace_spec, number, settings, past, request, fetched, inputs.artifacts
+        )
     except InvalidSpec as error:
         said = conditions.waiting("WaitingForWorkspace", f"Workspace '{workspace['metadata']['name']}': {error}")
-        return Plan(status=_status(resource, said, now, "Pending"))
+        return Plan(status=_status(resource, said, now, "Pending", **told))
     except (InvalidCommand, TooLarge) as error:
         said = conditions.stalled(type(error).__name__, f"{error}; apply the run {ANOTHER_NAME}")
-        return Plan(status=_status(resource, said, now, "Failed"))
+        return Plan(status=_status(resource, said, now, "Failed", **told))
     if job is None:
-        return Plan(status=_status(resource, unknown_type(spec, workspace, workspace_spec), now, "Pending"))
-    said = pod_starting(job["metadata"]["name"])
-    told = {"attempt": number, "job": job["metadata"]["name"], "code": fetched} | run_inputs.facts(inputs.artifacts)
+        return Plan(status=_status(resource, unknown_type(spec, workspace, workspace_spec), now, "Pending", **told))
+    if refusal := image_refused(spec, workspace, workspace_spec):
+        return Plan(status=_status(resource, refusal, now, "Pending", **told))
+    offer = reuse.offer(resource, spec, request, world) if number == 1 else Offer(None, [])
+    if offer.run is not None:
+        said, facts_ = reuse.result(offer.run, request, now)
+        return Plan(status=_status(resource, said + offer.said, now, "Succeeded", **facts_), is_final=True)
+    if hold := held_back(resource, workspace, workspace_spec, world, now, told, offer.said, is_new=further is None):
+        return hold
+    said = pod_starting(job) + offer.said
+    told |= {"attempt": number, "job": job["metadata"]["name"]} | run_inputs.facts(inputs.artifacts)
     new = _status(resource, said, now, "Pending", **told)
     return Plan(status=new, apply=(Child(job, once=True),))
+
+
+@dataclass(frozen=True)
+class Further:
+    """What a further attempt has of those before it."""
+
+    number: int
+    before: History
+    request: Asked
+    # What the last one fetched is what the next one runs, though the branch may have moved on.
+    fetched: Json
+
+    @classmethod
+    def after(cls, job: Json, resource: Json, before: History, pod: Json | None) -> Further:
+        request = (job["metadata"].get("annotations") or {}).get(REQUEST_ANNOTATION, "")
+        return cls(attempt_of(job, resource) + 1, before, Asked(request), fetched_code(pod) if pod else {})
+
+
+def suspended(resource: Json) -> list[Json]:
+    name = resource["metadata"]["name"]
+    return conditions.suspended(f"TrainingRun '{name}' is suspended: set spec.suspend to false, and it starts")
+
+
+def _asked(
+    spec: TrainingRunSpec, workspace: Json, live: Live, names: list[str], artifacts: Json, settings: Settings
+) -> Asked:
+    namespace = workspace["metadata"]["namespace"]
+    found = {name: live.get(Read(CONFIG_MAP, namespace, name)) for name in names}
+    contents = {name: each for name, each in found.items() if each is not None}
+    return reuse.asked(spec, workspace, settings.trainer_image, contents, artifacts)
+
+
+def image_refused(spec: TrainingRunSpec, workspace: Json, workspace_spec: WorkspaceSpec) -> list[Json] | None:
+    """What a run is told that names an image which its Workspace does not allow."""
+    image = spec.environment.image if spec.environment else None
+    patterns = workspace_spec.policy.allowed_images if workspace_spec.policy else None
+    if image is None or images.is_allowed(image, patterns):
+        return None
+    name = workspace["metadata"]["name"]
+    return conditions.stalled(
+        "ImageNotAllowed",
+        f"Workspace '{name}' does not allow image '{image}' (spec.policy.allowedImages are {', '.join(patterns or ())}): "
+        f"have it allowed there, or apply the run with another environment.image {ANOTHER_NAME}",
+    )
+
+
+def held_back(
+    resource: Json,
+    workspace: Json,
+    workspace_spec: WorkspaceSpec,
+    world: World,
+    now: datetime,
+    told: Json,
+    offered: list[Json],
+    is_new: bool,
+) -> Plan | None:
+    """The Workspace's budget and queue: a run that has begun is asked for neither, except for a place when it resumes."""
+    policy = workspace_spec.policy
+    if policy is None:
+        return None
+    if policy.budget and is_new:
+        if not budget.is_judged(workspace):
+            return Plan(requeue_after=JUDGED_SECONDS)
+        if exceeded := budget.closed(workspace):
+            return Plan(status=_status(resource, exceeded + offered, now, "Pending", **told))
+    if policy.max_concurrent_runs and not queueing.is_admitted(resource, workspace):
+        said, place = queueing.said(resource, workspace, policy.max_concurrent_runs, world)
+        new = _status(resource, said + offered, now, "Queued", queuePosition=place, **told)
+        return Plan(status=new, counts_only=is_asking(resource), is_awaited=not is_asking(resource))
+    return None
 
 
 def obstacles(
@@ -230,6 +349,8 @@ def _job(
     workspace_spec: WorkspaceSpec,
     number: int,
     settings: Settings,
+    before: History,
+    request: Asked,
     fetched: Json | None,
     artifacts: Json,
 ) -> Json | None:
@@ -250,6 +371,8 @@ def _job(
             pull_policy=settings.image_pull_policy,
             fetched_code=fetched or {},
             artifacts=artifacts,
+            before=before,
+            request=request.digest,
         )
     )
 
@@ -258,13 +381,16 @@ def _job(
 
 
 def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) -> Plan:
-    pods = world.owned(POD, job["metadata"]["uid"])
+    pods = present_pods(job, world)
     name = job["metadata"]["name"]
-    told = {"attempt": attempt_of(job, resource), "job": name} | run_inputs.facts(run_inputs.given_to(job))
+    told = {"attempt": attempt_of(job, resource), "job": name}
+    told |= run_inputs.facts(run_inputs.given_to(job)) | so_far(resource, job).written()
+    if queue := local_queue(job):
+        return Plan(status=_status(resource, in_local_queue(name, queue), now, "Queued", **told))
     if not pods:
         events = live.get(Refusals(job["metadata"]["namespace"]))
         finding = diagnosis.refused(events_of(events, job["metadata"]["uid"]))
-        said = conditions.waiting(finding.reason, finding.message) if finding else pod_starting(name)
+        said = conditions.waiting(finding.reason, finding.message) if finding else pod_starting(job)
         return Plan(
             status=_status(resource, said, now, "Pending", **told), requeue_after=next_look(age_seconds(job, now))
         )
@@ -279,24 +405,41 @@ def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) 
     words = live.get(asked) if asked else None
     again = None
     match stages.stage(pod, name, words, age_seconds(job, now), now):
-        case stages.NotYetTold(seconds) if "phase" in (resource.get("status") or {}):
+        case stages.NotYetTold(seconds) if is_told(resource, job):
             return Plan(requeue_after=seconds)
         case stages.NotYetTold(seconds):
-            said, phase, again = pod_starting(name), "Pending", seconds
+            said, phase, again = pod_starting(job), "Pending", seconds
         case stages.Stage(phase, reason, message):
             said = conditions.waiting(reason, message)
             told |= {"startTime": (job.get("status") or {}).get("startTime")}
             told |= stages.told(resource.get("status") or {}, told["attempt"], words)
         case None:
-            said, phase = pod_starting(name), "Pending"
+            said, phase = pod_starting(job), "Pending"
     new = _status(resource, said, now, phase, **told)
     words_only = stages.only_words_changed(resource.get("status") or {}, new)
     return Plan(status=new, requeue_after=again, words_only=words_only)
 
 
-def pod_starting(job: str) -> list[Json]:
+def is_told(resource: Json, job: Json) -> bool:
+    """The status speaks of this attempt already, and no longer of the queue."""
+    status = resource.get("status") or {}
+    number = attempt_of(job, resource)
+    return "phase" in status and status["phase"] != "Queued" and status.get("attempt", number) == number
+
+
+def in_local_queue(job: str, queue: str) -> list[Json]:
+    return conditions.waiting(
+        "WaitingInLocalQueue",
+        f"Job '{job}' waits until Kueue starts it from LocalQueue '{queue}': see `kubectl get workloads` and "
+        f"`kubectl describe localqueue {queue}`; without Kueue in the cluster, take queueName out of the instance type",
+    )
+
+
+def pod_starting(job: Json) -> list[Json]:
     """The same words from the Job's making until the script runs: what happens to a pod on its way is no write worth."""
-    return conditions.waiting("JobCreated", f"Job '{job}' is made; its pod is starting")
+    because = History.of_job(job).because
+    why = f", since {because}" if because else ""
+    return conditions.waiting(JOB_CREATED, f"Job '{job['metadata']['name']}' is made{why}; its pod is starting")
 
 
 def age_seconds(job: Json, now: datetime) -> float:
@@ -311,6 +454,81 @@ def next_look(age: float) -> float:
 
 def newest(pods: list[Json]) -> Json:
     return max(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]))
+
+
+# --- when it is to end ------------------------------------------------------------------------------------------------
+
+
+def set_aside(
+    resource: Json,
+    spec: TrainingRunSpec,
+    job: Json,
+    world: World,
+    live: Live,
+    now: datetime,
+    settings: Settings,
+) -> Plan:
+    """Suspends a run at work, and once its pods have ended lets it rest, or resumes it as another attempt.
+
+    Another attempt, and not the same Job again, since every attempt is a run of its own in the history: the second
+    pod's metrics would be mixed with the first one's.
+    """
+    if waits := stopping(resource, job, world, now, "Suspending"):
+        return waits
+    past = replace(spent(resource, job, world, now), because="the run was suspended and resumed")
+    pod, words = last_words(job, world)
+    if not spec.suspend:
+        return begin(resource, spec, world, live, now, settings, Further.after(job, resource, past, pod))
+    told = kept(resource, "tracking", "metrics") | facts(words.facts, pod, spec) | past.written()
+    told |= {"attempt": attempt_of(job, resource), "job": job["metadata"]["name"]}
+    return Plan(status=_status(resource, suspended(resource), now, "Pending", **told))
+
+
+def canceled(resource: Json, spec: TrainingRunSpec, job: Json | None, world: World, live: Live, now: datetime) -> Plan:
+    """Ends a run for good: its pods first, so that what they store and say is taken over."""
+    at = address(TRAINING_RUN, resource)
+    job = job or live.get(Read(JOB, at.namespace, job_name(at.name, present_attempt(resource, world))))
+    job = job if job is not None and is_ours(resource, job) else None
+    waits = stopping(resource, job, world, now, "Canceling") if job is not None and not ended(job) else None
+    if waits is not None:
+        return waits
+    leftover = [pod for pod in world.labelled(POD, at) if is_live(pod)]
+    if leftover:
+        return Plan(status=_status(resource, ending(leftover[0], "Canceling"), now, "Finalizing", **_present(resource)))
+    pod, words = last_words(job, world) if job else (None, LastWords())
+    told = kept(resource, "tracking", "metrics", "digests")
+    found = facts(words.facts, pod, spec)
+    told |= _told(resource, job, now, found) if job else {"completionTime": conditions.instant(now)}
+    past = spent(resource, job, world, now) if job else so_far(resource, None)
+    stored = "what it had stored until then is kept" if job else "it had not begun"
+    said = conditions.stalled("Canceled", f"TrainingRun '{at.name}' was canceled by spec.cancel: {stored}")
+    return Plan(status=_status(resource, said, now, "Canceled", **told, **past.written()), is_final=True)
+
+
+def is_ours(resource: Json, job: Json) -> bool:
+    owners = job["metadata"].get("ownerReferences") or []
+    return any(owner.get("uid") == resource["metadata"]["uid"] for owner in owners)
+
+
+def stopping(resource: Json, job: Json, world: World, now: datetime, reason: str) -> Plan | None:
+    """Suspends the Job and waits for its pods; None when there are none any more."""
+    stop = () if is_stopped(job) else (Child(stopped_job(address(TRAINING_RUN, resource), job)),)
+    live = [pod for pod in world.owned(POD, job["metadata"]["uid"]) if is_live(pod)]
+    if is_stopped(job) and has_let_go(job) and not live:
+        return None
+    said = ending(live[0] if live else None, reason, job["metadata"]["name"])
+    told = _present(resource) | {"attempt": attempt_of(job, resource), "job": job["metadata"]["name"]}
+    return Plan(status=_status(resource, said, now, "Finalizing", **told), apply=stop)
+
+
+def ending(pod: Json | None, reason: str, job: str = "") -> list[Json]:
+    who = f"pod '{pod['metadata']['name']}'" if pod else f"Job '{job}'"
+    return conditions.waiting(reason, f"{who} was told to end, and stores what it has; after a minute it is killed")
+
+
+def _present(resource: Json) -> Json:
+    """What stays as it is while the run ends."""
+    return kept(resource, "tracking", "metrics", "failures", "disruptions", "usage", "progress")
 
 
 # --- after it ---------------------------------------------------------------------------------------------------------
@@ -328,9 +546,12 @@ def last_words(job: Json, world: World) -> tuple[Json | None, LastWords]:
 
 def has_lost_its_pod(job: Json, pod: Json | None) -> bool:
     """No last words will come: the platform ended the pod, or the Job's own controller deleted it at its deadline."""
-    conditions_ = (job.get("status") or {}).get("conditions") or []
-    is_late = any(each.get("type") == "Failed" and each.get("reason") == "DeadlineExceeded" for each in conditions_)
-    return diagnosis.evicted(pod) is not None if pod is not None else is_late
+    if pod is not None:
+        return is_gone(pod) or diagnosis.evicted(pod) is not None or disruption(job, pod, LastWords()) is not None
+    return any(
+        each.get("type") == "Failed" and each.get("reason") == "DeadlineExceeded"
+        for each in (job.get("status") or {}).get("conditions") or []
+    )
 
 
 def is_still_hoped_for(job: Json, now: datetime) -> bool:
@@ -352,7 +573,9 @@ def succeeded(resource: Json, spec: TrainingRunSpec, job: Json, world: World, li
     if not words.are_complete and is_still_hoped_for(job, now):
         return Plan(requeue_after=1.0)
     report = words.recorder
-    told = _told(resource, job, now, facts(report, pod, spec))
+    told = _told(resource, job, now, facts(report, pod, spec)) | spent(resource, job, world, now).written()
+    if "digests" in told and (request := (job["metadata"].get("annotations") or {}).get(REQUEST_ANNOTATION)):
+        told["digests"] = told["digests"] | {"request": request}
     if not report:
         message = (
             f"Job '{job['metadata']['name']}' ended well, but its pod was gone before its results could be read; the "
@@ -399,24 +622,44 @@ def _workspace_of(resource: Json, spec: TrainingRunSpec, world: World) -> Json |
     return world.get(WORKSPACE, namespace, experiment["spec"]["workspace"]) if experiment else None
 
 
-def failed(resource: Json, spec: TrainingRunSpec, job: Json, world: World, now: datetime, settings: Settings) -> Plan:
-    """Another attempt as long as there are retries; else the cause in words."""
+def failed(
+    resource: Json,
+    spec: TrainingRunSpec,
+    job: Json,
+    world: World,
+    live: Live,
+    now: datetime,
+    settings: Settings,
+) -> Plan:
+    """Another attempt as long as there are retries, or it was not the run's fault; else the cause in words."""
     pod, words = last_words(job, world)
     if not words.are_complete and is_still_hoped_for(job, now) and not has_lost_its_pod(job, pod):
         return Plan(requeue_after=1.0)
-    number = attempt_of(job, resource)
-    retries = (spec.limits.retries if spec.limits else None) or 0
-    if number <= retries:
-        # What this attempt fetched is what the next one runs, though the branch may have moved on.
-        fetched = fetched_code(pod) if pod else None
-        return begin(resource, spec, world, {}, now, settings, attempt=number + 1, fetched=fetched)
     finding = _cause(job, pod, words, memory_limit(spec, known_workspace(resource, spec, world)))
+    past, why = spent(resource, job, world, now), disruption(job, pod, words)
+    if why is not None:
+        has_more = past.disruptions < MOST_DISRUPTIONS
+        past = replace(past, disruptions=past.disruptions + 1, because=why)
+        finding = disrupted_too_often(past, why)
+    else:
+        has_more = past.failures < ((spec.limits.retries if spec.limits else None) or 0)
+        past = replace(past, failures=past.failures + 1, because=f"the attempt before failed: {finding.message[:300]}")
+    if has_more:
+        return begin(resource, spec, world, live, now, settings, Further.after(job, resource, past, pod))
     message = (
         finding.message if ANOTHER_NAME in finding.message else f"{finding.message}; apply the change {ANOTHER_NAME}"
     )
-    told = _told(resource, job, now, facts(words.facts, pod, spec))
+    told = _told(resource, job, now, facts(words.facts, pod, spec)) | past.written()
     return Plan(
         status=_status(resource, conditions.stalled(finding.reason, message), now, "Failed", **told), is_final=True
+    )
+
+
+def disrupted_too_often(past: History, why: str) -> diagnosis.Finding:
+    return diagnosis.Finding(
+        "DisruptedTooOften",
+        f"the platform ended {past.disruptions} attempts, and no more are made; the last one because {why}. See what "
+        f"becomes of the nodes with `kubectl get events`, then apply the run {ANOTHER_NAME}",
     )
 
 
@@ -493,6 +736,7 @@ def _told(resource: Json, job: Json, now: datetime, found: Json) -> Json:
         "metrics": known.get("metrics"),
         "attempt": attempt_of(job, resource),
         "job": job["metadata"]["name"],
+        "workspace": (job["metadata"].get("annotations") or {}).get(WORKSPACE_ANNOTATION),
         "startTime": report.get("startTime"),
         "completionTime": report.get("completionTime") or conditions.instant(end or now),
         **found,
@@ -501,7 +745,9 @@ def _told(resource: Json, job: Json, now: datetime, found: Json) -> Json:
 
 
 def _status(resource: Json, said: list[Json], now: datetime, phase: str, **told: object) -> Json:
-    before = kept(resource, "attempt", "job", "startTime", "code", "inputs")
+    before = kept(resource, "attempt", "job", "startTime", "workspace", "code", "inputs")
+    if not any(each["type"] == reuse.REUSED for each in said):
+        said = said + reuse.told(resource)
     return status(
         resource, said, now, phase=phase, **(before | {key: value for key, value in told.items() if value is not None})
     )

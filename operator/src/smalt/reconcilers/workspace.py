@@ -6,19 +6,23 @@ from datetime import datetime
 
 from smalt.api import conditions
 from smalt.api.kinds import APPS_DEPLOYMENT, CLAIM, DEPLOYMENT, EXPERIMENT, POD, SECRET, WORKSPACE
+from smalt.api.policy import Policy
 from smalt.api.quantities import amount
 from smalt.api.references import Address, address
 from smalt.api.schema import Json
 from smalt.api.workspace import WorkspaceSpec
 from smalt.builders import preparing, tracking
 from smalt.builders.volumes import claimed
-from smalt.reconcilers import diagnosis
+from smalt.reconcilers import budget, diagnosis, queueing, retention
+from smalt.reconcilers.budget import Verdict
 from smalt.reconcilers.plan import Child, Plan
+from smalt.reconcilers.queueing import Admission
 from smalt.reconcilers.reporting import InvalidSpec, invalid, only_counts_changed, parsed, status
 from smalt.reconcilers.world import Live, LiveRead, Read, World
 from smalt.settings import Settings
 
-COUNTED = ("pending", "running", "succeeded", "failed")
+COUNTED = ("pending", "running", "succeeded", "failed", "canceled")
+NO_BUDGET = Verdict(False, [])
 # The Secret is not watched, so that its contents are in no cache; it is looked at again this often.
 REST_SECONDS = 60.0
 
@@ -40,21 +44,36 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
     at = address(WORKSPACE, resource)
     secret = live.get(Read(SECRET, at.namespace, tracking.child_name(at.name)))
     users = sorted(each["metadata"]["name"] for each in world.referrers(DEPLOYMENT, at))
+    policy = spec.policy or Policy()
+    used = budget.usage(resource, world)
+    judged = budget.verdict(resource, policy.budget, used, world, now) if policy.budget else NO_BUDGET
+    places = (
+        queueing.admission(resource, policy.max_concurrent_runs, not judged.is_exceeded, world)
+        if policy.max_concurrent_runs
+        else Admission(None)
+    )
+    old, next_old = retention.due(resource, spec.retention.finished_runs if spec.retention else None, world, now)
+    # The Secret's UID belongs into the server's template, so the server follows as soon as the Secret exists.
+    looks = (REST_SECONDS if secret or tracking.external(spec) else 0.0, judged.again, places.again, next_old)
     new = status(
         resource,
-        said(at, spec, world) + conditions.in_use(users),
+        said(at, spec, world) + conditions.in_use(users) + judged.said,
         now,
         trackingUri=tracking.access(at, spec, "runs").uri,
         runs=counts(at, world),
+        queue=places.queue,
+        usage=used,
         modelVersions=model_versions(at, resource, world) or None,
         usedBy=users,
     )
     return Plan(
         status=new,
         apply=children(at, spec, world, secret, settings),
-        # Its UID belongs into the server's template, so the server follows as soon as the Secret exists.
-        requeue_after=REST_SECONDS if secret or tracking.external(spec) else 0.0,
-        counts_only=only_counts_changed(resource, new, "runs", "modelVersions"),
+        requeue_after=min(seconds for seconds in looks if seconds is not None),
+        counts_only=only_counts_changed(resource, new, "runs", "usage", "modelVersions"),
+        is_awaited=places.queue != (resource.get("status") or {}).get("queue"),
+        delete=old,
+        wake=places.wake,
     )
 
 

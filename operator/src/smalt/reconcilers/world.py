@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from smalt.api.hours import Hours
 from smalt.api.kinds import Kind
 from smalt.api.references import Address
 from smalt.api.schema import Json
 
 
+class Runs(Protocol):
+    """What is asked of runs by the thousand; no answer takes longer for the runs that have finished."""
+
+    def unfinished(self, experiment: Address) -> list[str]:
+        """Names of the experiment's runs that have not ended."""
+
+    def asking(self, experiment: Address) -> list[str]:
+        """Names of the experiment's runs that ask for a place in the queue, in the order of arrival."""
+
+    def count_asking(self, experiment: Address) -> int:
+        """How many those are."""
+
+    def asking_before(self, experiment: Address, moment: tuple[str, str]) -> int:
+        """How many of them came before."""
+
+    def finished(self, workspace: Address) -> Iterator[tuple[str, str]]:
+        """When runs of the Workspace ended, and their names; the oldest first."""
+
+    def usage(self, workspace: Address) -> Hours:
+        """What the Workspace's runs that are there used in attempts that have ended."""
+
+    def departed(self, workspace: Address) -> Mapping[str, Hours]:
+        """What deleted runs used, by their UID, as far as the Workspace has not written it down."""
+
+    def answering(self, namespace: str, request: str) -> list[str]:
+        """Succeeded runs that were asked for the same, the latest last."""
+
+    def is_busy(self, run: Address) -> bool:
+        """The run is being reconciled at this moment."""
+
+
 class World(Protocol):
     """Everything watched, by name, owner, label and reference. Objects found are not to be changed."""
+
+    @property
+    def runs(self) -> Runs:
+        """What is asked of runs alone."""
 
     def get(self, kind: Kind, namespace: str, name: str) -> Json | None:
         """The object of that name."""
