@@ -138,7 +138,7 @@ def test_a_run_cannot_change_what_was_pushed(tracking: TrackingServer, cluster: 
     file.write_text("x")
     address = upload(pushed(cluster, str(file))["inputs"]["kept"]["path"])
     assert address is not None
-    url = f"{tracking.url}/api/2.0/mlflow-artifacts/artifacts/{address[0]}"
+    url = f"{tracking.url}/api/2.0/mlflow-artifacts/artifacts/{address[0]}/kept.csv"
     login = ("runs", tracking.passwords["runs"])
     assert requests.get(url, auth=login, timeout=30).text == "x"
     assert requests.put(url, data=b"y", auth=login, timeout=30).status_code == 403
