@@ -200,6 +200,18 @@ def test_the_password_of_the_store_is_given_only_to_what_reads_the_store() -> No
     assert "tracking" not in {at["name"] for at in fetch["volumeMounts"]}
 
 
+def test_code_that_was_pushed_is_read_from_the_store_by_its_digest() -> None:
+    address = f"workspace://uploads/{'ab' * 32}/src"
+    given = attempt(run(**SPEC | {"code": {"url": address, "path": "train"}, "inputs": {}}))
+    read = trainer.parse_contract(contract(given)).code_archive
+    assert read is not None
+    assert (read.url, read.path) == (address, "train")
+    assert read.artifact == trainer.Artifact(f"uploads/{'ab' * 32}/src", DIGEST)
+    it = training_job(given)["spec"]["template"]["spec"]
+    [fetch] = [each for each in it["initContainers"] if each["name"] == "fetch"]
+    assert "tracking" in {at["name"] for at in fetch["volumeMounts"]}
+
+
 def test_a_run_that_has_everything_mounted_has_no_container_to_fetch_it() -> None:
     spec = SPEC | {"inputs": {"rows": {"type": "uriFile", "path": "configmap://rows/rows.csv"}}}
     pod = training_job(attempt(run(**spec)))["spec"]["template"]["spec"]

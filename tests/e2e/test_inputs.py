@@ -283,6 +283,17 @@ def test_a_run_whose_producer_failed_goes_on_when_a_better_one_takes_its_place(l
     assert lab.ready("trainingrun", "follower", 300)["status"]["metrics"]["train_files"] == 1
 
 
+def test_a_folder_that_was_pushed_from_here_is_the_code_of_a_run_there(lab: Namespace, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/train.py").write_text('print(\'{"metric": "auc", "value": 0.5}\')')
+    command = [sys.executable, "-m", "smalt", "push", str(tmp_path / "src"), "-n", lab.namespace]
+    variables = lab.environment | {"PYTHONPATH": str(REPOSITORY / "operator/src")}
+    printed = subprocess.run(command, env=variables, check=True, capture_output=True, text=True).stdout
+    lab.apply(run("pushed-code", "", code=yaml.safe_load(printed)["code"]))
+    status = lab.ready("trainingrun", "pushed-code", 240)["status"]
+    assert status["metrics"] == {"auc": 0.5}
+
+
 def test_what_was_pushed_from_here_is_an_input_there(lab: Namespace, tmp_path: Path) -> None:
     folder = tmp_path / "my data"
     folder.mkdir()

@@ -256,6 +256,16 @@ BAD = (
     ),
     run("an archive that is a bucket", ("code.url", "'s3://bucket'"), code={"url": "s3://bucket"}),
     run("an archive that is a folder", ("code.url", "'s3://bucket/code/'"), code={"url": "s3://bucket/code/"}),
+    run(
+        "code of the store that nobody pushed",
+        ("code.url", "'workspace://1/abc/artifacts/code'", "smalt push"),
+        code={"url": "workspace://1/abc/artifacts/code"},
+    ),
+    run(
+        "pushed code with a login",
+        ("code.credentialsSecret", "workspace://", "leave it out"),
+        code={"url": "workspace://uploads/" + "0" * 64 + "/code", "credentialsSecret": "login"},
+    ),
     run("an archive that is a host", ("code.url", "'https://a.example/'"), code={"url": "https://a.example/"}),
     run("an archive with a second line", ("code.url",), code={"url": "https://a.example/c\n.zip"}),
     run("an archive with half a digest", ("code.digest", "sha256:"), code={"url": URL, "digest": "sha256:12"}),

@@ -123,6 +123,7 @@ CODE: dict[str, Json] = {
     "a Service of the cluster": {"git": {"url": "http://gitea.tools.svc:3000/team/churn.git"}},
     "an archive": {"url": "https://a.example/c.tar.gz?X-Signature=a/b=="},
     "an archive in a bucket": {"url": "s3://my-bucket/team/code 1.zip", "credentialsSecret": "s3"},
+    "what was pushed": {"url": "workspace://uploads/" + "0" * 64 + "/my code"},
     "a folder of an archive": {"url": "https://a.example/c.zip", "path": "c-1.2", "digest": "sha256:" + "0" * 64},
     "a Service of the cluster by its whole name": {"git": {"url": "http://gitea.tools.svc.cluster.local/a.git"}},
 }

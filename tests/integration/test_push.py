@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import yaml
 
 from smalt.api.inputs import upload
 from smalt_trainer.digests import manifest, manifest_digest
+from support.fetch_pod import FetchPod
 from support.kubectl_double import Cluster
 from support.resources import ready
 from support.run_pod import RunPod, mlflow_variables
@@ -93,6 +95,54 @@ def test_a_folder_comes_back_and_can_be_code_too(tracking: TrackingServer, clust
     message, folder = fetched(tracking, tmp_path / "run", given["inputs"]["src"])
     assert message["outcome"] == "succeeded", message
     assert [entry.path for entry in manifest(folder)] == ["more/a.py", "train.py"]
+
+
+def code_of(tracking: TrackingServer, folder: Path, url: str, **more: str) -> tuple[dict[str, Any], FetchPod]:
+    """As the operator gives it to a run of the same workspace."""
+    address = upload(url)
+    assert address is not None
+    stored = {"artifact": address[0], "digest": address[1]}
+    pod = FetchPod(folder, variables=mlflow_variables(tracking.url, "runs", tracking.passwords["runs"]))
+    return pod.fetch({"archive": {"url": url, "stored": stored, **more}}), pod
+
+
+def test_a_pushed_folder_is_a_runs_code_as_a_whole_or_one_folder_of_it(
+    tracking: TrackingServer, cluster: Cluster, tmp_path: Path
+) -> None:
+    source = tmp_path / "src"
+    (source / "more").mkdir(parents=True)
+    (source / "train.py").write_text("pass")
+    (source / "more/a.py").write_text("1")
+    url = pushed(cluster, str(source))["code"]["url"]
+    message, pod = code_of(tracking, tmp_path / "whole", url)
+    assert message["outcome"] == "succeeded", message
+    assert pod.files == {"train.py": "pass", "more/a.py": "1"}
+    assert message["code"] == {"archiveDigest": manifest_digest(manifest(source))}
+    _, pod = code_of(tracking, tmp_path / "part", url, path="more")
+    assert pod.files == {"a.py": "1"}
+    message, _ = code_of(tracking, tmp_path / "none", url, path="less")
+    assert message["reason"] == "CodeInvalid" and "'less'" in message["message"]
+    message, _ = code_of(tracking, tmp_path / "other", url, digest="sha256:" + "0" * 64)
+    assert message["reason"] == "DigestMismatch" and "code.digest" in message["message"]
+
+
+def test_a_pushed_archive_is_a_runs_code(tracking: TrackingServer, cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("pass")
+    with tarfile.open(tmp_path / "code.tar.gz", "w:gz") as packed:
+        packed.add(tmp_path / "train.py", "train.py")
+    given = pushed(cluster, str(tmp_path / "code.tar.gz"))
+    message, pod = code_of(tracking, tmp_path / "run", given["inputs"]["code"]["path"])
+    assert message["outcome"] == "succeeded", message
+    assert pod.files == {"train.py": "pass"}
+
+
+def test_code_that_nobody_pushed_to_this_workspace_is_told(
+    tracking: TrackingServer, cluster: Cluster, tmp_path: Path
+) -> None:
+    url = "workspace://uploads/" + "ab" * 32 + "/src"
+    message, _ = code_of(tracking, tmp_path / "run", url)
+    assert message["reason"] == "CodeUnavailable"
+    assert url in message["message"] and "push it to this Workspace" in message["message"]
 
 
 def test_what_is_there_already_is_not_sent_again(cluster: Cluster, tmp_path: Path) -> None:

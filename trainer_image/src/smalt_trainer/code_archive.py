@@ -37,18 +37,29 @@ def fetch_archive(wanted: ArchiveCode, into: Path, scratch: Path, credentials: P
     progress.done(1, packed.stat().st_size)
     digest = f"sha256:{file_sha256(packed)}"
     _prove(wanted, digest)
+    files = unfold(wanted, packed, unpacked)
+    settle(wanted, unpacked, into, say)
+    say(f"code is {files} files of {name}, {digest}")
+    return digest
+
+
+def unfold(wanted: ArchiveCode, packed: Path, unpacked: Path) -> int:
+    """The archive's files into the folder, and the archive gone; how many they are."""
     try:
         files = unpack(packed, unpacked, MOST_FILES, MOST_BYTES)
     except ArchiveRefused as error:
         raise RunFailed(
-            "CodeInvalid", f"code.url: {name} is not unpacked: {error}; pack it anew, {ANOTHER_NAME}"
+            "CodeInvalid", f"code.url: {_shown(wanted.url)} is not unpacked: {error}; pack it anew, {ANOTHER_NAME}"
         ) from error
     packed.unlink()
+    return files
+
+
+def settle(wanted: ArchiveCode, unpacked: Path, into: Path, say: Callable[[str], None]) -> None:
+    """What of the folder is the code becomes the code's folder."""
     folder = _chosen(wanted, unpacked, say)
     refuse_links_that_leave(folder)
     shutil.move(folder, into)
-    say(f"code is {files} files of {name}, {digest}")
-    return digest
 
 
 def _source(wanted: ArchiveCode, credentials: Path) -> Source:
@@ -133,4 +144,4 @@ def _chosen(wanted: ArchiveCode, unpacked: Path, say: Callable[[str], None]) -> 
 
 
 def _shown(url: str) -> str:
-    return url if url.startswith("s3://") else shown(url)
+    return shown(url) if url.startswith("http") else url

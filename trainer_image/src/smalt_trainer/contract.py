@@ -61,6 +61,8 @@ class ArchiveCode:
     path: Optional[str]
     credentials_secret: Optional[str]
     pinned: Optional[str]
+    # Of a workspace:// address, where the files lie: those of a folder, or one that is an archive.
+    artifact: Optional[Artifact]
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,14 @@ def _git(item: Mapping[str, Any]) -> GitCode:
 
 
 def _archive(item: Mapping[str, Any]) -> ArchiveCode:
+    stored = item.get("stored")
     return ArchiveCode(
-        str(item["url"]), item.get("digest"), item.get("path"), item.get("credentialsSecret"), item.get("pinned")
+        url=str(item["url"]),
+        digest=item.get("digest"),
+        path=item.get("path"),
+        credentials_secret=item.get("credentialsSecret"),
+        pinned=item.get("pinned"),
+        artifact=Artifact(str(stored["artifact"]), str(stored["digest"])) if stored else None,
     )
 
 

@@ -16,6 +16,7 @@ from typing import MutableMapping, Optional
 
 from smalt_trainer.artifacts import ArtifactStore
 from smalt_trainer.code_archive import fetch_archive
+from smalt_trainer.code_pushed import fetch_pushed
 from smalt_trainer.contract import Contract, read_contract
 from smalt_trainer.facts import Facts, write_facts
 from smalt_trainer.failures import RunFailed
@@ -62,16 +63,18 @@ def fetch(contract: Contract, places: Places, variables: MutableMapping[str, str
     variables.update({name: value for name, value in contract.variables.items() if name.upper().endswith("_PROXY")})
     extend_trust(variables, scratch)
     facts = Facts()
+    store = ArtifactStore.of(Tracking.from_environment(variables, places.password))
     if contract.code_git is not None:
         folder = places.credentials / CODE
         commit = fetch_git(contract.code_git, places.fetched_code, scratch, folder, variables, say)
         facts.code["commit"] = commit
+    elif contract.code_archive is not None and contract.code_archive.artifact is not None:
+        facts.code["archiveDigest"] = fetch_pushed(contract.code_archive, store, places.fetched_code, scratch, say)
     elif contract.code_archive is not None:
         folder = places.credentials / CODE
         digest = fetch_archive(contract.code_archive, places.fetched_code, scratch, folder, say)
         facts.code["archiveDigest"] = digest
     if any(each.is_fetched for each in contract.inputs.values()):
-        store = ArtifactStore.of(Tracking.from_environment(variables, places.password))
         fetcher = Fetcher(places.fetched_inputs, scratch, places.credentials, store, say)
         facts.inputs.update({name: each.as_json() for name, each in fetcher.fetch(contract.inputs).items()})
     shutil.rmtree(scratch)

@@ -130,7 +130,9 @@ class Git(SmaltModel):
     """A Secret with `username` and `password`, or `token`; only the container that fetches the code sees it."""
 
 
-CODE_URL = r"^(https://[^@\s/?#]+/[^\s]*[^\s/]|s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9](/[^/\x00-\x1f]+)+)$"
+_PUSHED = r"workspace://uploads/[0-9a-f]{64}/[^/\x00-\x1f]{1,200}"
+CODE_URL = rf"^({_PUSHED}|https://[^@\s/?#]+/[^\s]*[^\s/]|s3://[a-z0-9][-.a-z0-9]{{1,61}}[a-z0-9](/[^/\x00-\x1f]+)+)$"
+_GOOD_URL = "write https://host/code.tar.gz, s3://bucket/code.zip, or what `python -m smalt push` printed"
 _SOURCES = ("inline", "configMap", "git", "url")
 _COUNTED = " + ".join(f"(has(self.{each}) ? 1 : 0)" for each in _SOURCES)
 # Sums of texts: a list that is joined has no bound that the API server could see.
@@ -153,6 +155,10 @@ class Code(MountedCode):
                 says="'code.' + (has(self.digest) ? 'digest' : has(self.path) ? 'path' : 'credentialsSecret') + ' says more of "
                 "the archive in code.url, and there is none: leave it out, or write it into code.git'",
             ),
+            rule(
+                "!has(self.credentialsSecret) || !has(self.url) || !self.url.startsWith('workspace://')",
+                message="code.credentialsSecret is for s3:// and https://, and a workspace:// address needs none: leave it out",
+            ),
         )
     }
 
@@ -170,16 +176,16 @@ class Code(MountedCode):
                     ),
                     rule(
                         f"self.matches(r'^[a-z]+://[^/]*@') || self.matches(r'{CODE_URL}')",
-                        "this is no archive's address: write https://host/code.tar.gz or s3://bucket/code.zip",
-                        says="\"'\" + self + \"' is no archive's address: write https://host/code.tar.gz or "
-                        's3://bucket/code.zip"',
+                        f"this is no archive's address: {_GOOD_URL}",
+                        says=f'"\'" + self + "\' is no archive\'s address: {_GOOD_URL}"',
                     ),
                 ),
             ),
         ]
         | None
     ) = None
-    """The address of a tar or zip archive: https://host/code.tar.gz or s3://bucket/code.zip."""
+    """The address of a tar or zip archive: https://host/code.tar.gz or s3://bucket/code.zip; or the workspace:// address
+    of a folder or archive that `python -m smalt push` printed."""
     digest: Digest | None = None
     """With `url`: the digest that the archive must have; another one fails the run before anything of it is used."""
     path: RelativePath | None = None

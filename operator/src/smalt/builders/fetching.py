@@ -35,7 +35,8 @@ def brings_inputs(spec: TrainingRunSpec) -> bool:
 
 def reads_store(spec: TrainingRunSpec) -> bool:
     """It needs the password of the tracking server."""
-    return any(input_sources.is_stored(each) for each in (spec.inputs or {}).values())
+    is_pushed = spec.code.url is not None and bool(input_sources.pushed(spec.code.url))
+    return is_pushed or any(input_sources.is_stored(each) for each in (spec.inputs or {}).values())
 
 
 def credentials(spec: TrainingRunSpec) -> dict[str, str]:

@@ -175,7 +175,7 @@ def _code(attempt: Attempt) -> Json:
     if code.url:
         archive = code.model_dump(by_alias=True, exclude_none=True)
         pinned = {"pinned": fetched["archiveDigest"]} if fetched.get("archiveDigest") else {}
-        return {"archive": archive | pinned}
+        return {"archive": archive | pinned | input_sources.pushed(code.url)}
     return {"inline": code.inline} if code.inline is not None else {"folder": "/smalt/code"}
 
 
