@@ -62,7 +62,7 @@ class ArchiveCode:
     credentials_secret: Optional[str]
     pinned: Optional[str]
     # Of a workspace:// address, where the files lie: those of a folder, or one that is an archive.
-    artifact: Optional[Artifact]
+    artifact: Optional[Artifact] = None
 
 
 @dataclass(frozen=True)
