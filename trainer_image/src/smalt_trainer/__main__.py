@@ -44,6 +44,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     environment.add_argument("--into", type=Path, required=True)
     environment.add_argument("--cache", type=Path, help="a folder that keeps packages for others")
     environment.add_argument("--announce", type=int, help="the port at which to tell how it goes")
+    image = commands.add_parser("build-image", help="build the image of an environment that lies there already")
+    image.add_argument("--contract", type=Path, help="the run's JSON; default /smalt/run/run.json")
+    image.add_argument("--announce", type=int, help="the port at which to tell how it goes")
     options = parser.parse_args(arguments)
     places = _places(dict(os.environ), options.command)
     # Imported when wanted: each container needs its own part, and a run begins the sooner.
@@ -59,6 +62,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         from smalt_trainer.fetching import run_fetch
 
         return run_fetch(places, options.contract)
+    if options.command == "build-image":
+        from smalt_trainer.image_building import run_image_building
+
+        return run_image_building(places, options.contract, options.announce)
     if options.command == "git-credential":
         from smalt_trainer.credentials import answer_git
 
