@@ -176,6 +176,20 @@ def test_a_run_of_code_in_git(golden: Golden) -> None:
     golden("training_run_git", planned("trainingrun", workspace(FULL), experiment(), it=it))
 
 
+def test_the_job_that_builds_an_environments_image(golden: Golden) -> None:
+    images = {
+        "registry": "registry.example/team",
+        "dockerHost": "tcp://docker.build:2376",
+        "pushSecret": "registry-push",
+        "tlsSecret": "docker-client",
+    }
+    it = run(environment={"image": "python:3.11-slim", "pip": ["lightgbm==4.5"]})
+    at = workspace(FULL | {"images": images})
+    allowing = SETTINGS.model_copy(update={"docker_hosts": "docker.build"})
+    plan = RECONCILERS[TRAINING_RUN].plan(it, store_of(it, at, experiment()), FoundEverywhere(), NOW, allowing)
+    golden("environment_image", children(it, plan))
+
+
 HOSTILE = [
     "$(HOSTILE)",
     "$$HOSTILE",

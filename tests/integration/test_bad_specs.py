@@ -161,6 +161,29 @@ BAD = (
         ("spec.packages.credentialsSecret", "'team-b/index'"),
         packages={"indexUrl": "https://packages.example/simple", "credentialsSecret": "team-b/index"},
     ),
+    workspace(
+        "a registry with a scheme",
+        ("spec.images.registry", "'https://registry.example'", "registry.example/team"),
+        images={"registry": "https://registry.example", "dockerHost": "tcp://docker.build:2376"},
+    ),
+    workspace(
+        "a registry in capitals",
+        ("spec.images.registry", "'registry.example/Team'"),
+        images={"registry": "registry.example/Team", "dockerHost": "tcp://docker.build:2376"},
+    ),
+    workspace(
+        "an engine by its socket",
+        ("spec.images.dockerHost", "'unix:///var/run/docker.sock'", "tcp://docker.build:2376"),
+        images={"registry": "registry.example/team", "dockerHost": "unix:///var/run/docker.sock"},
+    ),
+    workspace(
+        "an engine by plain http",
+        ("spec.images.dockerHost", "'http://docker.build:2375'", "tcp://"),
+        images={"registry": "registry.example/team", "dockerHost": "http://docker.build:2375"},
+    ),
+    workspace(
+        "images without an engine", ("spec.images.dockerHost", "Required"), images={"registry": "registry.example/team"}
+    ),
     workspace("a cache of nothing", ("packages.cache.size", "10Gi"), packages={"cache": {"size": 0}}),
     workspace("a cache in pounds", ("packages.cache.size", "2Gi"), packages={"cache": {"size": "5 pounds"}}),
     workspace(

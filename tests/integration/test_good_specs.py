@@ -23,6 +23,12 @@ FULL: dict[str, Json] = {
                 "credentialsSecret": "index",
                 "cache": {"size": "5Gi", "storageClassName": "shared", "accessMode": "ReadWriteMany"},
             },
+            "images": {
+                "registry": "localhost:5000/team/images",
+                "dockerHost": "tcp://docker.build:2376",
+                "pushSecret": "push",
+                "tlsSecret": "client",
+            },
             "trustBundle": {"configMap": "corporate-ca"},
             "instanceTypes": {
                 "default": {"resources": {"requests": {"cpu": 0, "memory": "1Gi"}, "limits": {"memory": "2Gi"}}},

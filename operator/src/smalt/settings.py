@@ -28,6 +28,11 @@ class Settings(BaseModel):
     """The image of the tracking server."""
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
     """How nodes fetch the images above."""
+    docker_hosts: str = ""
+    """Docker Engines that a Workspace may have images built by, as host:port separated by commas; * stands for any part of
+    a name. None when empty."""
+    docker_without_tls: bool = False
+    """Whether an engine may be used that asks for no certificate."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     """How many objects are reconciled at a time."""
     lease_name: str = "smalt-operator"

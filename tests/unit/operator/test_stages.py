@@ -175,3 +175,16 @@ def condition(reason: str, message: str) -> Json:
 def test_words_alone_are_told_from_what_the_operator_knows(changes: Json, only: bool) -> None:
     present = STATUS | {"conditions": [condition("Preparing", "")]}
     assert only_words_changed(present, present | changes) == only
+
+
+def test_what_makes_the_environment_is_asked_before_the_recorder_and_its_words_are_not_taken_for_the_recorders() -> (
+    None
+):
+    making = pod(
+        job(run()), podIP="10.0.0.7", initContainerStatuses=[{"name": "environment", "state": {"running": {}}}]
+    )
+    whom = live_status(making)
+    assert whom is not None and whom != live_status(in_state(training=RUNNING, recorder=RUNNING))
+    found = stage(making, "first-1", saying("Preparing", "the environment is being made: Downloading torch"), 60.0, NOW)
+    assert isinstance(found, Stage) and found.reason == "PreparingEnvironment"
+    assert found.message.startswith("the environment is being made: Downloading torch: see ")

@@ -11,14 +11,15 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Optional
 
-_LONGEST = 400
+_LONGEST = 300
+_MADE = "the environment is being made"
 
 
 class Announcing:
     """Serves /status.json from a side thread while it is open; without a port it only keeps the sentence."""
 
     def __init__(self, server: Optional[ThreadingHTTPServer] = None) -> None:
-        self.message = "the environment is being made"
+        self.message = _MADE
         self._server = server
 
     @classmethod
@@ -43,7 +44,7 @@ class Announcing:
     def say(self, line: str) -> None:
         """The last line of the log is what it is about."""
         if line.strip():
-            self.message = f"the environment is being made: {line.strip()[:_LONGEST]}"
+            self.message = f"{_MADE}: {line.strip()[:_LONGEST]}"
 
     def __enter__(self) -> Announcing:
         if self._server:

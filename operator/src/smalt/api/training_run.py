@@ -225,6 +225,15 @@ class FetchedCode(SmaltModel):
     """The digest of the archive that `code.url` was."""
 
 
+class BuiltEnvironment(SmaltModel):
+    """The image of the environment, where the Workspace has images built."""
+
+    job: str | None = None
+    """The Job that builds it, for all runs that ask for the same packages."""
+    image: str | None = None
+    """The image that the script runs in."""
+
+
 class Tracking(SmaltModel):
     """Where the history stands."""
 
@@ -284,6 +293,8 @@ class TrainingRunStatus(Status):
     what they are, from the first attempt's beginning."""
     outputs: Annotated[dict[str, Artifact], Field(max_length=8)] | None = None
     """What came out."""
+    environment: BuiltEnvironment | None = None
+    """The image of the environment, where the Workspace has images built."""
     tracking: Tracking | None = None
     """Where the history stands."""
     model: str | None = None

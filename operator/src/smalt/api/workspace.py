@@ -79,6 +79,50 @@ class PackageIndex(SmaltModel):
     """A volume on which downloaded packages stay for the next run; without one every run fetches its own."""
 
 
+_REGISTRY = r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$"
+_ENGINE = r"^(tcp|https)://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?/?$"
+
+
+class Images(SmaltModel):
+    """Where images of environments are built, and kept."""
+
+    registry: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=255,
+            json_schema_extra=rules(
+                rule(
+                    f"self.matches(r'{_REGISTRY}')",
+                    "this is no registry: write its host and a path, without https://, such as registry.example/team",
+                    says='"\'" + self + "\' is no registry: write its host and a path, without https://, such as '
+                    'registry.example/team"',
+                )
+            ),
+        ),
+    ]
+    """The registry and a path in it, such as `registry.example/team`; images are kept as `smalt-environments` below it."""
+    docker_host: Annotated[
+        str,
+        Field(
+            max_length=255,
+            json_schema_extra=rules(
+                rule(
+                    f"self.matches(r'{_ENGINE}')",
+                    "this is no Docker Engine: write tcp:// or https:// with host and port, such as tcp://docker.build:2376",
+                    says='"\'" + self + "\' is no Docker Engine: write tcp:// or https:// with host and port, such as '
+                    'tcp://docker.build:2376"',
+                )
+            ),
+        ),
+    ]
+    """The Docker Engine that builds, such as `tcp://docker.build:2376`; the operator's administrator says which may be used."""
+    push_secret: ObjectName | None = None
+    """A Secret of type kubernetes.io/dockerconfigjson with which images are looked for and pushed."""
+    tls_secret: ObjectName | None = None
+    """A Secret with the client's certificate (`tls.crt`, `tls.key`) and the authority of the engine's (`ca.crt`)."""
+
+
 class TrustBundle(SmaltModel):
     """Certificates trusted besides the system's."""
 
@@ -178,6 +222,9 @@ class WorkspaceSpec(SmaltModel):
     """Where the history of runs is kept."""
     packages: PackageIndex | None = None
     """Where packages come from."""
+    images: Images | None = None
+    """Where environments are built to images, once for all runs that ask for the same packages; when absent, packages are
+    installed as each run starts."""
     trust_bundle: TrustBundle | None = None
     """Certificates that run and scoring pods trust besides the system's."""
     instance_types: (

@@ -83,6 +83,8 @@ class Attempt:
     artifacts: Json = field(default_factory=dict)
     before: History = field(default_factory=History)
     request: str = ""
+    # The image with the packages in it, where one was built.
+    built_image: str = ""
 
     @property
     def image(self) -> str:
@@ -218,16 +220,21 @@ def tracking_variables(attempt: Attempt) -> list[Json]:
     ]
 
 
+def tracking_volume(attempt: Attempt) -> Json:
+    """The file with the password."""
+    return access(attempt.workspace, attempt.workspace_spec, USER).password_volume("tracking", _PASSWORD)
+
+
 def _pod(attempt: Attempt) -> Json:
     inputs = list(input_sources.mounted_inputs(attempt.spec))
     volumes = [
         annotation_file("run", ANNOTATION, "run.json"),
-        access(attempt.workspace, attempt.workspace_spec, USER).password_volume("tracking", _PASSWORD),
+        tracking_volume(attempt),
         scratch("recorder", "64Mi"),
         scratch("tools", "256Mi"),
         scratch("exchange", "4Gi"),
         scratch("work", "10Gi"),
-        *preparing.volumes(attempt.workspace, attempt.workspace_spec),
+        *([] if attempt.built_image else preparing.volumes(attempt.workspace, attempt.workspace_spec)),
         scratch("home", "1Gi"),
         scratch("tmp", "2Gi"),
         *(each.volume for each in inputs),
@@ -238,7 +245,7 @@ def _pod(attempt: Attempt) -> Json:
         mount("tools", "/smalt/tools", read_only=True),
         mount("exchange", EXCHANGE),
         mount("work", WORK),
-        preparing.environment_mount(),
+        *([] if attempt.built_image else [preparing.environment_mount()]),
         mount("home", "/smalt/home"),
         mount("tmp", "/tmp"),  # noqa: S108
         *(each.at for each in inputs if not each.by_fetch),
@@ -256,14 +263,6 @@ def _pod(attempt: Attempt) -> Json:
     if fetching.reads_store(attempt.spec):
         reading.append(mount("tracking", "/smalt/tracking", read_only=True))
         store = tracking_variables(attempt)
-    tools = container(
-        "tools",
-        attempt.trainer_image,
-        attempt.pull_policy,
-        [mount("tools", "/smalt/tools")],
-        args=["install", "/smalt/tools"],
-        resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
-    )
     fetch = fetching.fetch_container(
         attempt.spec,
         attempt.trainer_image,
@@ -273,7 +272,7 @@ def _pod(attempt: Attempt) -> Json:
     )
     training = container(
         CONTAINER,
-        attempt.image,
+        attempt.built_image or attempt.image,
         attempt.pull_policy,
         mounts,
         # By its path, so that PYTHONPATH stays what the image has set.
@@ -293,7 +292,7 @@ def _pod(attempt: Attempt) -> Json:
     return pod_spec(
         service_account_name(attempt.workspace.name),
         volumes,
-        initContainers=[tools, *([fetch] if fetch else []), *_environment(attempt)],
+        initContainers=[tools_container(attempt), *([fetch] if fetch else []), *environment_containers(attempt)],
         containers=[training, _recorder(attempt)],
         restartPolicy="Never",
         terminationGracePeriodSeconds=60,
@@ -324,9 +323,21 @@ def _recorder(attempt: Attempt) -> Json:
     )
 
 
-def _environment(attempt: Attempt) -> list[Json]:
-    """What the script's image lacks; the files that name it lie in the code."""
-    if not needs_packages(attempt.spec):
+def tools_container(attempt: Attempt) -> Json:
+    """Brings the wrapper into images that know nothing of it."""
+    return container(
+        "tools",
+        attempt.trainer_image,
+        attempt.pull_policy,
+        [mount("tools", "/smalt/tools")],
+        args=["install", "/smalt/tools"],
+        resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+    )
+
+
+def environment_containers(attempt: Attempt) -> list[Json]:
+    """Installs what the script's image lacks; the files that name it lie in the code. None where the image was built."""
+    if not needs_packages(attempt.spec) or attempt.built_image:
         return []
     mounts = [
         mount("run", "/smalt/run", read_only=True),

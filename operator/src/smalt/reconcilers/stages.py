@@ -39,18 +39,23 @@ class NotYetTold:
 
 
 def live_status(pod: Json) -> StatusOf | None:
-    """Whom to ask, as long as the pod's recorder runs."""
+    """Whom to ask: the recorder as long as it runs, and before it what makes the environment."""
+    return talking(pod, RECORDER) or talking(pod, preparing.CONTAINER)
+
+
+def talking(pod: Json, container: str) -> StatusOf | None:
+    """The container of a pod that tells how it goes, as long as it runs; what another one said is no word of its."""
     metadata, report = pod["metadata"], pod.get("status") or {}
-    if "running" not in _state(pod, RECORDER) or not report.get("podIP") or metadata.get("deletionTimestamp"):
+    if "running" not in _state(pod, container) or not report.get("podIP") or metadata.get("deletionTimestamp"):
         return None
-    return StatusOf(metadata["uid"], report["podIP"])
+    return StatusOf(metadata["uid"] if container == RECORDER else f"{metadata['uid']}/{container}", report["podIP"])
 
 
 def stage(pod: Json, job: str, said: Json | None, age: float, now: datetime) -> Stage | NotYetTold | None:
     """What the pod of a Job of that age does; None while it is on its way."""
     training, name = _state(pod, CONTAINER), pod["metadata"]["name"]
     if not {"running", "terminated"} & training.keys():
-        return _before_the_script(pod, job, age)
+        return _before_the_script(pod, job, age, said)
     phase = said["phase"] if said else "Running"
     if phase == "Finalizing" or ("terminated" in training and _state(pod, RECORDER)):
         # The node may know it before the recorder does, and the other way round.
@@ -68,7 +73,7 @@ def stage(pod: Json, job: str, said: Json | None, age: float, now: datetime) -> 
     return Stage("Running", "Running", f"the script runs in pod '{name}': see `kubectl logs job/{job}`")
 
 
-def _before_the_script(pod: Json, job: str, age: float) -> Stage | NotYetTold | None:
+def _before_the_script(pod: Json, job: str, age: float, said: Json | None) -> Stage | NotYetTold | None:
     name = pod["metadata"]["name"]
     if "running" in _state(pod, fetching.CONTAINER):
         words = f"pod '{name}' fetches what the run needs: see `kubectl logs job/{job} -c {fetching.CONTAINER}`"
@@ -76,8 +81,10 @@ def _before_the_script(pod: Json, job: str, age: float) -> Stage | NotYetTold | 
     if "running" in _state(pod, preparing.CONTAINER):
         if age < PREPARING_SECONDS:
             return NotYetTold(PREPARING_SECONDS - age)
-        words = f"installs the packages of spec.environment: see `kubectl logs job/{job} -c {preparing.CONTAINER}`"
-        return Stage("Preparing", "PreparingEnvironment", f"pod '{name}' {words}")
+        _, words = _words(said, "Preparing", f"pod '{name}' installs the packages of spec.environment")
+        return Stage(
+            "Preparing", "PreparingEnvironment", f"{words}: see `kubectl logs job/{job} -c {preparing.CONTAINER}`"
+        )
     return None
 
 

@@ -31,7 +31,7 @@ from smalt.builders.training_job import (
     training_job,
 )
 from smalt.errors import InvalidCommand, TooLarge
-from smalt.reconcilers import budget, diagnosis, images, queueing, reuse, run_inputs, stages
+from smalt.reconcilers import budget, diagnosis, environment_images, images, queueing, reuse, run_inputs, stages
 from smalt.reconcilers.attempts import (
     JOB_CREATED,
     MOST_DISRUPTIONS,
@@ -85,9 +85,9 @@ def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
         # The end of a run cannot be undone, and a Job may have been made of which nobody has told yet.
         return (Read(JOB, at.namespace, job_name(at.name, present_attempt(resource, world))),)
     if job is None:
-        return tuple(
-            Read(CONFIG_MAP, at.namespace, name) for name in config_maps(spec, known_workspace(resource, spec, world))
-        )
+        builder = environment_images.asked(resource, world)
+        names = config_maps(spec, known_workspace(resource, spec, world))
+        return (*(Read(CONFIG_MAP, at.namespace, name) for name in names), *([builder] if builder else []))
     if ended(job) == "Complete":
         return (Labelled(MODEL, at.namespace, uid_selector(uid)),) if spec.register_ else ()
     if ended(job) or is_suspended(job):
@@ -195,16 +195,17 @@ def begin(
         if inputs.said:
             return Plan(status=_status(resource, inputs.said, now, "Pending", **told))
         request = further.request if further else _asked(spec, workspace, live, names, inputs.artifacts, settings)
-        job = _job(
+        wanted = _attempt(
             resource, spec, workspace, workspace_spec, number, settings, past, request, fetched, inputs.artifacts
         )
+        job = training_job(wanted) if wanted else None
     except InvalidSpec as error:
         said = conditions.waiting("WaitingForWorkspace", f"Workspace '{workspace['metadata']['name']}': {error}")
         return Plan(status=_status(resource, said, now, "Pending", **told))
     except (InvalidCommand, TooLarge) as error:
         said = conditions.stalled(type(error).__name__, f"{error}; apply the run {ANOTHER_NAME}")
         return Plan(status=_status(resource, said, now, "Failed", **told))
-    if job is None:
+    if wanted is None or job is None:
         return Plan(status=_status(resource, unknown_type(spec, workspace, workspace_spec), now, "Pending", **told))
     if refusal := image_refused(spec, workspace, workspace_spec):
         return Plan(status=_status(resource, refusal, now, "Pending", **told))
@@ -214,10 +215,38 @@ def begin(
         return Plan(status=_status(resource, said + offer.said, now, "Succeeded", **facts_), is_final=True)
     if hold := held_back(resource, workspace, workspace_spec, world, now, told, offer.said, is_new=further is None):
         return hold
+    if environment_images.is_wanted(wanted):
+        # A further attempt runs in what the first one ran in.
+        found = environment_images.known(resource, further is not None) or environment_images.image(
+            wanted, resource, workspace, world, live, now, settings
+        )
+        if not isinstance(found, environment_images.Image):
+            return _without_image(resource, found, offer.said, told, now)
+        job = training_job(replace(wanted, built_image=found.name))
+        told["environment"] = {"job": found.job, "image": found.name}
     said = pod_starting(job) + offer.said
     told |= {"attempt": number, "job": job["metadata"]["name"]} | run_inputs.facts(inputs.artifacts)
     new = _status(resource, said, now, "Pending", **told)
     return Plan(status=new, apply=(Child(job, once=True),))
+
+
+def _without_image(
+    resource: Json,
+    found: environment_images.NotYet | environment_images.Never,
+    offered: list[Json],
+    told: Json,
+    now: datetime,
+) -> Plan:
+    """The packages are on their way into an image, or will never be in one."""
+    told = told | ({"environment": {"job": found.job}} if found.job else {})
+    if isinstance(found, environment_images.Never):
+        told = told | {"completionTime": found.ended_at}
+        return Plan(status=_status(resource, found.said + offered, now, "Failed", **told), is_final=True)
+    return Plan(
+        status=_status(resource, found.said + offered, now, "Pending", **told),
+        apply=found.apply,
+        requeue_after=environment_images.LOOK_SECONDS,
+    )
 
 
 @dataclass(frozen=True)
@@ -342,7 +371,7 @@ def unknown_type(spec: TrainingRunSpec, workspace: Json, workspace_spec: Workspa
     )
 
 
-def _job(
+def _attempt(
     resource: Json,
     spec: TrainingRunSpec,
     workspace: Json,
@@ -353,27 +382,25 @@ def _job(
     request: Asked,
     fetched: Json | None,
     artifacts: Json,
-) -> Json | None:
-    """The Job's manifest; None when nobody defined the instance type."""
+) -> Attempt | None:
+    """What the Job is made from; None when nobody defined the instance type."""
     instance = compute.instance_type(workspace_spec, spec.instance_type)
     if instance is None:
         return None
-    return training_job(
-        Attempt(
-            run=address(TRAINING_RUN, resource),
-            uid=resource["metadata"]["uid"],
-            number=number,
-            spec=spec,
-            workspace=address(WORKSPACE, workspace),
-            workspace_spec=workspace_spec,
-            instance=instance,
-            trainer_image=settings.trainer_image,
-            pull_policy=settings.image_pull_policy,
-            fetched_code=fetched or {},
-            artifacts=artifacts,
-            before=before,
-            request=request.digest,
-        )
+    return Attempt(
+        run=address(TRAINING_RUN, resource),
+        uid=resource["metadata"]["uid"],
+        number=number,
+        spec=spec,
+        workspace=address(WORKSPACE, workspace),
+        workspace_spec=workspace_spec,
+        instance=instance,
+        trainer_image=settings.trainer_image,
+        pull_policy=settings.image_pull_policy,
+        fetched_code=fetched or {},
+        artifacts=artifacts,
+        before=before,
+        request=request.digest,
     )
 
 
@@ -745,7 +772,7 @@ def _told(resource: Json, job: Json, now: datetime, found: Json) -> Json:
 
 
 def _status(resource: Json, said: list[Json], now: datetime, phase: str, **told: object) -> Json:
-    before = kept(resource, "attempt", "job", "startTime", "workspace", "code", "inputs")
+    before = kept(resource, "attempt", "job", "startTime", "workspace", "code", "inputs", "environment")
     if not any(each["type"] == reuse.REUSED for each in said):
         said = said + reuse.told(resource)
     return status(
