@@ -20,6 +20,8 @@ PACKAGES = {
     "pause": ("smalt.dev/cluster/pause",),
     # No part of the cluster: a real S3 server, which tests start on loopback.
     "versitygw": ("github.com/versity/versitygw/cmd/versitygw",),
+    # Nor this: a real registry of images, likewise.
+    "registry": ("github.com/distribution/distribution/v3/cmd/registry",),
 }
 FLAGS = {
     "kubernetes": f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
@@ -27,6 +29,7 @@ FLAGS = {
     "local-path-provisioner": "-s -w",
     "pause": "-s -w",
     "versitygw": "-s -w",
+    "registry": "-s -w",
 }
 LEAST_GO = (1, 24)
 

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,6 +81,8 @@ class Builder:
             "HOME": str(folder),
             "SMALT_ROOT": str(folder),
             "DOCKER_CONFIG": str(folder / "credentials/registry"),
+            # As images of a machine behind a proxy have it; the engine's authority is not in there.
+            "REQUESTS_CA_BUNDLE": ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt",
             **mlflow_variables(tracking, "runs", "secret"),
         }
         self.printed = ""

@@ -135,6 +135,9 @@ def _engine(order: Order, places: Places) -> Any:
                 f"client's certificate there as tls.crt and tls.key, and the engine's authority as ca.crt, {ANOTHER_NAME}",
             )
         client = (str(folder / "tls.crt"), str(folder / "tls.key"))
+        # An image's own bundle, named by these, would count before the engine's authority.
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            os.environ.pop(name, None)
         tls = docker.tls.TLSConfig(client_cert=client, ca_cert=str(folder / "ca.crt"), verify=True)
     return docker.APIClient(base_url=order.engine.rstrip("/"), tls=tls, version="auto", timeout=_ENGINE_SECONDS)
 
