@@ -15,16 +15,18 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterable, Mapping, Optional
+from typing import Any, Callable, Iterable, Mapping, MutableMapping, Optional
 
 from smalt_trainer.announcing import Announcing
 from smalt_trainer.digests import canonical_digest
 from smalt_trainer.environment_record import EnvironmentRecord
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed
 from smalt_trainer.places import Places
+from smalt_trainer.refusals import Refused, Unreachable, Unreadable
 from smalt_trainer.say import say
 from smalt_trainer.termination import encode, shorten, write_termination
-from smalt_trainer.tracking import Refused, Tracking, Unreachable, Unreadable
+from smalt_trainer.tracking import Tracking
+from smalt_trainer.trust import extend_trust
 
 REPOSITORY = "smalt-environments"
 _MESSAGE_LIMIT = 1500
@@ -63,7 +65,7 @@ class Order:
         return f"{self.registry}/{REPOSITORY}", tag
 
 
-def build_image(places: Places, contract: Path, port: Optional[int], variables: Mapping[str, str]) -> int:
+def build_image(places: Places, contract: Path, port: Optional[int], variables: MutableMapping[str, str]) -> int:
     """The command `build-image`: the last words are the image's name by digest, or why there is none."""
     lines: list[str] = []
     order: Optional[Order] = None
@@ -79,6 +81,7 @@ def build_image(places: Places, contract: Path, port: Optional[int], variables: 
                     announcing.say(each)
 
         try:
+            extend_trust(variables, Path(tempfile.gettempdir()))
             order = Order.read(contract)
             lock = EnvironmentRecord(places.environment).digest()
             words = {"version": 1, "image": _image(order, lock, places, tell), "environment": lock}

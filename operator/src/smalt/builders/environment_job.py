@@ -145,11 +145,12 @@ def _pod(attempt: Attempt, images: Images) -> Json:
         variables += tracking_variables(attempt)
     fetch = fetching.fetch_container(spec, attempt.trainer_image, attempt.pull_policy, reading, variables)
     secrets = _secrets(images)
+    also = [*(at for _, at in secrets), *(at for at in reading if at["name"] == "trust")]
     return pod_spec(
         service_account_name(attempt.workspace.name),
         [*volumes, *(volume for volume, _ in secrets)],
         initContainers=[tools_container(attempt), *([fetch] if fetch else []), *environment_containers(attempt)],
-        containers=[_builder(attempt, [at for _, at in secrets])],
+        containers=[_builder(attempt, also)],
         restartPolicy="Never",
         **placement(attempt.instance),
     )
@@ -167,7 +168,7 @@ def _secrets(images: Images) -> list[tuple[Json, Json]]:
     return made
 
 
-def _builder(attempt: Attempt, secrets: list[Json]) -> Json:
+def _builder(attempt: Attempt, also: list[Json]) -> Json:
     return container(
         CONTAINER,
         attempt.trainer_image,
@@ -178,7 +179,7 @@ def _builder(attempt: Attempt, secrets: list[Json]) -> Json:
             preparing.environment_mount(read_only=True),
             mount("work", WORK),
             mount("tmp", "/tmp"),  # noqa: S108
-            *secrets,
+            *also,
         ],
         args=["build-image", "--announce", str(preparing.STATUS_PORT)],
         env=[
@@ -186,6 +187,7 @@ def _builder(attempt: Attempt, secrets: list[Json]) -> Json:
             variable("TMPDIR", "/tmp"),  # noqa: S108
             variable("DOCKER_CONFIG", f"{_CREDENTIALS}/registry"),
             *tracking_variables(attempt),
+            *preparing.trust_variables(attempt.workspace_spec),
         ],
         resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
         terminationMessagePolicy="File",
