@@ -21,6 +21,8 @@ VALUES = {
     "scorer_image": ("registry.example/scorer:1", "registry.example/scorer:1"),
     "tracking_image": ("registry.example/tracking:1", "registry.example/tracking:1"),
     "image_pull_policy": ("Never", "Never"),
+    "docker_hosts": ("docker.build:2376, *.example", "docker.build:2376, *.example"),
+    "docker_without_tls": ("true", True),
     "workers": ("3", 3),
     "lease_name": ("other", "other"),
     "lease_namespace": ("elsewhere", "elsewhere"),
@@ -58,6 +60,7 @@ def test_one_name_gives_every_process_its_own_identity() -> None:
         ("SMALT_METRICS_PORT", "65536"),
         ("SMALT_METRICS_PORT", "-1"),
         ("SMALT_IMAGE_PULL_POLICY", "Sometimes"),
+        ("SMALT_DOCKER_WITHOUT_TLS", "perhaps"),
     ],
 )
 def test_the_process_ends_at_once_and_names_the_variable_and_its_value(
