@@ -34,8 +34,8 @@ PACKAGES = {
     "curl": "curl",
     "git": "git",
 }
-# What tests start besides: the trainer's wrapper runs in Pythons that are not CPython 3.11.
-TEST_PACKAGES = {"pypy3": "pypy3", "pg_lsclusters": "postgresql"}
+# What tests start besides: the trainer's wrapper runs in Pythons that are not CPython 3.11, and reports are looked at.
+TEST_PACKAGES = {"pypy3": "pypy3", "pg_lsclusters": "postgresql", "chromium": "chromium"}
 APT_FAILED = (
     "The packages above come from Debian: check the network, the sources in /etc/apt and, behind a proxy, "
     "Acquire::http::Proxy in /etc/apt/apt.conf.d (`apt-get update` shows what fails)."

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-FILES = sorted((REPOSITORY / "trainer_image/src").rglob("*.py"))
+SOURCES = REPOSITORY / "trainer_image/src"
+# What a run's pod gets: the program and its package. `smalt_profile` runs in Smalt's own image alone.
+FILES = [SOURCES / "__main__.py", *sorted((SOURCES / "smalt_trainer").rglob("*.py"))]
 # What only runs in our own image may use its libraries, by an import where it is used: the file itself can be loaded anywhere.
 LIBRARIES = {"s3.py": {"obstore"}, "image_building.py": {"docker", "requests"}}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(REPOSITORY / "trainer_image/src").as_posix())
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(SOURCES).as_posix())
 def test_a_file_of_the_trainer_is_python_3_9(file: Path) -> None:
     tree = ast.parse(file.read_text(), str(file), feature_version=(3, 9))
     imported = {
