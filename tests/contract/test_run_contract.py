@@ -255,3 +255,14 @@ def test_the_logs_of_a_run_are_those_of_its_script_when_none_is_named() -> None:
 
 def test_every_reason_of_the_trainer_is_a_condition_reason() -> None:
     assert all(reason.isalpha() and reason[0].isupper() for reason in REASONS)
+
+
+def test_a_model_that_the_script_is_to_log_is_known_to_the_recorder_and_taken_from_it() -> None:
+    it = run(**SPEC | {"outputs": {}, "register": {"model": "churn", "from": "classifier"}})
+    assert trainer.parse_contract(contract(attempt(it))).logged_model == "classifier"
+    artifact = {"uri": "mlflow-artifacts:/1/models/m-1/artifacts", "digest": DIGEST, "bytes": 1, "files": 1}
+    report = {"outputs": {"classifier": artifact, "other": artifact}}
+    facts = run_results.facts(report, None, TrainingRunSpec.model_validate(it["spec"]))
+    assert facts["outputs"] == {"classifier": artifact}
+    of_an_output = run(**SPEC | {"register": {"model": "churn", "from": "model"}})
+    assert trainer.parse_contract(contract(attempt(of_an_output))).logged_model is None

@@ -146,6 +146,7 @@ EXPECTED = {
     "variables": {"MODE": "$(x)"},
     "parameters": {"C": 0.5, "flag": True, "text": "ä\n$(x)"},
     "outputs": {"model": "customModel", "log": "uriFile"},
+    "logged_model": None,
     "environment": {"pip": ["lightgbm==4.5"]},
     "image": "registry.example/train:1",
     "timeout": 90.0,

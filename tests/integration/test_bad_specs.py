@@ -558,11 +558,6 @@ BAD = (
     run("a time-out in bare seconds", ("limits.timeout",), limits={"timeout": 300}),
     run("a negative number of retries", ("limits.retries", "-1"), limits={"retries": -1}),
     run(
-        "a model from an output that is not there",
-        ("register.from", "'model'", "outputs"),
-        register={"model": "churn", "from": "model"},
-    ),
-    run(
         "a model from a single file",
         ("register.from", "uriFile", "customModel"),
         outputs={"model": {"type": "uriFile"}},

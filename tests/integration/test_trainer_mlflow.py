@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from smalt_trainer.digests import manifest, manifest_digest, text_digest
 from smalt_trainer.tracking import Tracking
 from support.run_pod import RunPod, mlflow_variables, wait_until
 from support.tracking import TrackingServer
@@ -166,6 +167,50 @@ def test_a_model_that_is_logged_lies_in_the_runs_experiment_and_can_be_loaded_by
     models = client.call("POST", "logged-models/search", body)["models"]
     of_run = [each["info"] for each in models if each["info"]["source_run_id"] == message["tracking"]["runId"]]
     assert [(each["name"], each["status"]) for each in of_run] == [("classifier", "LOGGED_MODEL_READY")]
+
+
+LOGS_MODEL = FIT + (
+    "mlflow.sklearn.log_model(LogisticRegression().fit(X, y), name='classifier')\n"
+    "mlflow.sklearn.log_model(LogisticRegression(C=0.1).fit(X, y), name='classifier')\n"
+    "mlflow.log_text('x', 'plain/MLmodel')\n"
+)
+
+
+def test_a_model_that_is_logged_can_be_registered_with_its_manifest_beside_it(
+    server: TrackingServer, client: Tracking, pod: RunPod
+) -> None:
+    pod.contract["loggedModel"] = "classifier"
+    message = run_with(pod, LOGS_MODEL)
+    model = message["outputs"]["classifier"]
+    place = model["uri"].removeprefix("mlflow-artifacts:/")
+    stored = server.data / "artifacts" / place
+    assert model["digest"] == manifest_digest(manifest(stored)) and model["files"] > 2
+    assert text_digest((stored.parent / "artifacts.manifest.json").read_text()) == model["digest"]
+    body = {"experiment_ids": [message["tracking"]["experimentId"]]}
+    found = [each["info"] for each in client.call("POST", "logged-models/search", body)["models"]]
+    newest = max(
+        (each for each in found if each["source_run_id"] == message["tracking"]["runId"]),
+        key=lambda each: each["creation_timestamp_ms"],
+    )
+    assert f"/models/{newest['model_id']}/" in model["uri"]
+
+
+def test_a_model_that_an_older_mlflow_logged_lies_among_the_runs_artifacts(client: Tracking, pod: RunPod) -> None:
+    pod.contract["loggedModel"] = "plain"
+    message = run_with(pod, "mlflow.log_text('x', 'plain/MLmodel'); mlflow.log_text('y', 'plain/deep/model.pkl')")
+    run = message["tracking"]
+    model = message["outputs"]["plain"]
+    assert model["uri"] == f"mlflow-artifacts:/{run['experimentId']}/{run['runId']}/artifacts/plain"
+    assert (model["files"], model["bytes"]) == (2, 2)
+
+
+def test_a_model_that_was_to_be_logged_and_was_not_fails_the_run_by_name(pod: RunPod) -> None:
+    pod.contract["loggedModel"] = "classifer"
+    pod.contract["code"] = {"inline": {"train.py": "print('no model')"}}
+    message = pod.run(60)
+    assert message["reason"] == "OutputMissing"
+    for words in ("register.from names 'classifer'", "log_model", "declare an output"):
+        assert words in message["message"]
 
 
 def test_values_of_plain_mlflow_survive_a_server_that_is_killed_and_restarted(

@@ -84,6 +84,8 @@ class Contract:
     parameters: Mapping[str, Any]
     inputs: Mapping[str, Input]
     outputs: Mapping[str, str]
+    # Of the models that the script logs with mlflow, the one that is to be registered.
+    logged_model: Optional[str]
     environment: Mapping[str, Any]
     image: str
     timeout: float
@@ -134,6 +136,7 @@ def parse_contract(data: Mapping[str, Any]) -> Contract:
         parameters=dict(data.get("parameters") or {}),
         inputs={name: _input(name, item) for name, item in (data.get("inputs") or {}).items()},
         outputs={name: str(item["type"]) for name, item in (data.get("outputs") or {}).items()},
+        logged_model=data.get("loggedModel"),
         environment=dict(data.get("environment") or {}),
         image=str(data.get("image") or ""),
         timeout=float(limits["timeoutSeconds"]),

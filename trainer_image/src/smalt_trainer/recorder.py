@@ -20,6 +20,7 @@ from smalt_trainer.exchange import find, hold, is_held, leave, note
 from smalt_trainer.facts import code_tags
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed, failure_of
 from smalt_trainer.log_shipping import LogShipper
+from smalt_trainer.logged_model import find_logged_model, keep_manifest, missing
 from smalt_trainer.outputs import Output, collect_outputs, require_outputs
 from smalt_trainer.page import PORT, Page
 from smalt_trainer.places import Places
@@ -244,6 +245,8 @@ class Recorder:
         try_to(lambda: recording.tag(self._tags()))
         try_to(lambda: recording.end_children(self.outcome))
         try_to(lambda: self._store_outputs(recording))
+        if contract.logged_model:
+            try_to(lambda: self._keep_logged_model(contract, recording))
         try_to(lambda: recording.store_folder(self.places.undeclared_outputs, "undeclared_outputs", self.places.work))
         self._judge(contract, recording)
         try_to(lambda: recording.finish(self.outcome), GRACE_TO_CLOSE)
@@ -269,6 +272,8 @@ class Recorder:
                     f"-n {contract.namespace} deployment/{contract.workspace}-tracking, {ANOTHER_NAME}",
                 )
             require_outputs(contract, self.outputs, self.output_paths, self.unreadable)
+            if contract.logged_model and contract.logged_model not in self.outcome.outputs:
+                raise missing(contract)
             if lost:
                 raise RunFailed(
                     "ResultsNotStored",
@@ -301,6 +306,12 @@ class Recorder:
         for output in self.outputs.values():
             if recording.store_output(output):
                 self.outcome.outputs[output.name] = output.status(recording.output_uri(output.name))
+
+    def _keep_logged_model(self, contract: Contract, recording: Recording) -> None:
+        name = contract.logged_model or ""
+        place = find_logged_model(self.tracking, recording.experiment, recording.run, name)
+        if place:
+            self.outcome.outputs[name] = keep_manifest(self.tracking, place)
 
     def _report_so_far(self, when: str, reason: str, contract: Contract) -> None:
         """What is to be read when the recorder is killed at once: nobody is left to say more then."""

@@ -9,13 +9,15 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Iterable, Mapping, Optional, Tuple
+from typing import Any, BinaryIO, Iterable, Iterator, Mapping, Optional, Tuple
 
 from smalt_trainer.refusals import Forbidden, Refused, Unreachable, Unreadable
 
 _ANSWER = 30.0
 _UPLOAD = 300.0
+_PIECE = 1 << 20
 
 
 class _Source:
@@ -78,7 +80,9 @@ class Tracking:
         url = f"{self.uri}/api/2.0/mlflow/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
-        content = self._send(method, url, data, headers, _ANSWER)
+        return self._json(self._send(method, url, data, headers, _ANSWER))
+
+    def _json(self, content: bytes) -> dict[str, Any]:
         try:
             answer = json.loads(content or b"{}")
         except (ValueError, RecursionError) as error:
@@ -99,9 +103,32 @@ class Tracking:
             except Forbidden as error:
                 raise Refused(str(error), "403") from error
 
+    def put(self, place: str, content: bytes) -> None:
+        """Store something small at a place of the store."""
+        headers = {"Content-Type": "application/octet-stream"}
+        self._send("PUT", self._place(place), content, headers, _UPLOAD)
+
+    def download(self, place: str) -> Iterator[bytes]:
+        """A file of the store, piece by piece."""
+        request = urllib.request.Request(self._place(place), headers=self.credentials())  # noqa: S310 — the operator's
+        with _answers(self.uri), self._opener.open(request, timeout=_UPLOAD) as response:
+            while piece := response.read(_PIECE):
+                yield piece
+
+    def artifacts(self, place: str) -> list[Tuple[str, Optional[int]]]:
+        """What lies in a folder of the store: names with sizes, folders without one."""
+        url = f"{self.uri}/api/2.0/mlflow-artifacts/artifacts?{urllib.parse.urlencode({'path': place})}"
+        found = self._json(self._send("GET", url, None, {}, _ANSWER)).get("files") or ()
+        return [
+            (str(each["path"]).rsplit("/", 1)[-1], None if each.get("is_dir") else int(each.get("file_size") or 0))
+            for each in found
+        ]
+
+    def _place(self, place: str) -> str:
+        return f"{self.uri}/api/2.0/mlflow-artifacts/artifacts/{urllib.parse.quote(os.fsencode(place))}"
+
     def _put(self, experiment: str, run: str, name: str, content: bytes | Path | BinaryIO) -> None:
-        quoted = urllib.parse.quote(os.fsencode(name))
-        url = f"{self.uri}/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run}/artifacts/{quoted}"
+        url = self._place(f"{experiment}/{run}/artifacts/{name}")
         headers = {"Content-Type": "application/octet-stream"}
         if isinstance(content, bytes):
             self._send("PUT", url, content, headers, _UPLOAD)
@@ -119,17 +146,13 @@ class Tracking:
             self._put(experiment, run, name, stream)
 
     def _send(self, method: str, url: str, data: Any, headers: Mapping[str, str], timeout: float) -> bytes:
-        try:
+        with _answers(self.uri):
             headers = {**self.credentials(), "User-Agent": "smalt-trainer", **headers}
             # The address is the operator's, never the user's.
             request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310
             with self._opener.open(request, timeout=timeout) as response:
                 content: bytes = response.read()
                 return content
-        except urllib.error.HTTPError as error:
-            raise _refusal(error) from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Unreachable(f"{self.uri} does not answer ({getattr(error, 'reason', None) or error})") from error
 
     # What a run asks of the server.
 
@@ -184,6 +207,17 @@ class Tracking:
             else:
                 other.append(metric["key"])
         return finite, other
+
+
+@contextmanager
+def _answers(uri: str) -> Iterator[None]:
+    """What goes wrong in here is said in our own words."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        raise _refusal(error) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Unreachable(f"{uri} does not answer ({getattr(error, 'reason', None) or error})") from error
 
 
 def _refusal(error: urllib.error.HTTPError) -> Exception:

@@ -85,7 +85,8 @@ class Register(SmaltModel):
     model: Name
     """The model's name; versions are counted from 1."""
     from_: Annotated[str, Field(alias="from", max_length=63)]
-    """The output that becomes the model."""
+    """The output that becomes the model; where no output is a customModel also the name of a model that the script logs with
+    mlflow, such as mlflow.sklearn.log_model(model, name="classifier")."""
     stage: Stage | None = None
     """The stage of the new version; None when absent."""
 
@@ -108,9 +109,10 @@ _PARAMETER_RULES: Any = {
             message=f"parameters cannot change: apply the change {ANOTHER_NAME}",
         ),
         rule(
-            "!has(self.register) || (has(self.outputs) && self.register.from in self.outputs)",
-            says='"register.from names \'" + self.register.from + "\', which is not among outputs: add it there, as '
-            'outputs: {model: {type: customModel}}"',
+            "!has(self.register) || !has(self.outputs) || self.register.from in self.outputs || "
+            "!self.outputs.exists(name, self.outputs[name].type == 'customModel')",
+            says='"register.from names \'" + self.register.from + "\', which is not among outputs, where another customModel '
+            'is: name that one, or add it there, as outputs: {model: {type: customModel}}"',
         ),
         rule(
             "!has(self.register) || !has(self.outputs) || !(self.register.from in self.outputs) || "

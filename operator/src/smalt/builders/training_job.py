@@ -163,6 +163,7 @@ def contract(attempt: Attempt) -> Json:
         "parameters": spec.parameters or {},
         "inputs": input_sources.input_sources(spec, attempt.artifacts),
         "outputs": {name: {"type": each.type} for name, each in (spec.outputs or {}).items()},
+        **({"loggedModel": logged_model(spec)} if logged_model(spec) else {}),
         "environment": _packages(spec),
         "image": attempt.image,
         "limits": contract_limits(spec),
@@ -179,6 +180,12 @@ def _code(attempt: Attempt) -> Json:
         pinned = {"pinned": fetched["archiveDigest"]} if fetched.get("archiveDigest") else {}
         return {"archive": archive | pinned | input_sources.pushed(code.url)}
     return {"inline": code.inline} if code.inline is not None else {"folder": "/smalt/code"}
+
+
+def logged_model(spec: TrainingRunSpec) -> str:
+    """The model to register when the script is to log it with mlflow; empty when it is an output, or there is none."""
+    name = spec.register_.from_ if spec.register_ else ""
+    return name if name not in (spec.outputs or {}) else ""
 
 
 def contract_limits(spec: TrainingRunSpec) -> dict[str, int]:

@@ -10,7 +10,7 @@ import re
 from smalt.api.schema import Json
 from smalt.api.training_run import MOST_METRICS, TrainingRunSpec
 from smalt.builders import fetching
-from smalt.builders.training_job import CONTAINER
+from smalt.builders.training_job import CONTAINER, logged_model
 from smalt.reconcilers import diagnosis
 
 # MLflow's own bound.
@@ -27,7 +27,8 @@ def facts(report: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
     metrics = finite_metrics(report.get("metrics"))
     if metrics:
         made["metrics"] = metrics
-    outputs = {name: each for name, each in _section(report, "outputs").items() if name in (spec.outputs or {})}
+    known = {*(spec.outputs or {}), logged_model(spec)}
+    outputs = {name: each for name, each in _section(report, "outputs").items() if name in known}
     outputs = {name: each for name, each in outputs.items() if _is_artifact(each)}
     if outputs:
         made["outputs"] = {
