@@ -103,6 +103,9 @@ def test_a_run_records_metrics_logged_in_three_ways_and_stores_its_outputs_with_
     stored = artifacts(server, message)
     assert set(stored) == {
         "code/train.py",
+        "environment/build.log",
+        "environment/installed.txt",
+        "environment/requirements.lock",
         "logs/stdout.txt",
         "logs/stderr.txt",
         "summary.json",

@@ -83,8 +83,12 @@ def test_its_own_experiment_is_named_without_a_word(rewriting: Rewriting, warnin
     assert warnings == []
 
 
-def test_a_logged_model_belongs_to_the_runs_experiment(rewriting: Rewriting) -> None:
-    assert sent(rewriting, "logged-models", {"experiment_id": "0", "name": "m"}) == {"experiment_id": "7", "name": "m"}
+@pytest.mark.parametrize(("given", "kept"), [({}, "own"), ({"source_run_id": "child"}, "child")])
+def test_a_logged_model_belongs_to_the_runs_experiment_and_to_a_run(
+    rewriting: Rewriting, given: dict[str, str], kept: str
+) -> None:
+    body = {"experiment_id": "0", "name": "m", **given}
+    assert sent(rewriting, "logged-models", body) == {"experiment_id": "7", "name": "m", "source_run_id": kept}
 
 
 @pytest.mark.parametrize(

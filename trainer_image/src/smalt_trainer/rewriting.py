@@ -71,7 +71,9 @@ class Rewriting:
             told = f"run {self.run} is the training run's own; delete the TrainingRun and then its history in MLflow"
             return Answered(403, {"error_code": "PERMISSION_DENIED", "message": told})
         elif name == "logged-models":
-            changed = {**sent, "experiment_id": self.experiment}
+            # A model may be logged while no run is active; it is this run's all the same.
+            source = sent.get("source_run_id") or self.run
+            changed = {**sent, "experiment_id": self.experiment, "source_run_id": source}
         return same if changed is None else Asked(path, json.dumps(changed).encode())
 
     def points(self, path: str, body: Optional[bytes]) -> Tuple[list[Point], bool]:
