@@ -6,11 +6,13 @@ Everything is real: the tracking server, wrapper and recorder as processes, and 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.rows import CannotMeasure, Row
@@ -57,32 +59,32 @@ for epoch in range({epochs}):
 def measure(only: Sequence[str] = ()) -> list[Row]:
     """All rows; `only` some experiments by name, for whoever works on one of them."""
     rows: list[Row] = []
-    experiments: tuple[Callable[[TrackingServer], list[Row]], ...] = (points, whole_runs)
-    with step("recording: a tracking server"), TrackingServer() as server:
+    experiments: tuple[Callable[[TrackingServer, Path], list[Row]], ...] = (points, whole_runs)
+    with step("recording: a tracking server"), TrackingServer() as server, _compiled() as tools:
         for experiment in experiments:
             if not only or experiment.__name__ in only:
                 with step(experiment.__name__):
-                    rows += experiment(server)
+                    rows += experiment(server, tools)
     return rows
 
 
-def points(server: TrackingServer) -> list[Row]:
+def points(server: TrackingServer, tools: Path) -> list[Row]:
     """One logged value, as the script feels it."""
     ours, peer = [], []
     for _ in range(ROUNDS):
-        ours.append(_printed(_run(server, LOGS.format(points=POINTS))))
+        ours.append(_printed(_run(server, tools, LOGS.format(points=POINTS))))
         variables = mlflow_variables(server.url, "runs", server.passwords["runs"])
         peer.append(_printed(_plain(PEER_LOGS.format(points=PEER_POINTS), variables)))
     return [Row("run.log against mlflow.log_metric, a point", "us", "<= 5", ours, peer, is_absolute=True)]
 
 
-def whole_runs(server: TrackingServer) -> list[Row]:
+def whole_runs(server: TrackingServer, tools: Path) -> list[Row]:
     """A run from its first process to the end of its last, everything stored, and the same script alone."""
     script = WORKS.format(epochs=_epochs())
     ours, plain = [], []
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        _run(server, script)
+        _run(server, tools, script)
         ours.append(time.perf_counter() - began)
         began = time.perf_counter()
         _plain(script, {})
@@ -101,13 +103,25 @@ def _epochs() -> int:
     return max(50, round(200 * WORK_SECONDS / (time.perf_counter() - began)))
 
 
-def _run(server: TrackingServer, script: str) -> str:
+@contextmanager
+def _compiled() -> Iterator[Path]:
+    """The trainer's programs as the image has them: compiled, and where nothing is written."""
+    with tempfile.TemporaryDirectory(prefix="bench-tools-") as folder:
+        tools = Path(folder) / "tools"
+        shutil.copytree(SOURCE, tools)
+        command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(tools)]
+        subprocess.run(command, check=True)
+        yield tools
+
+
+def _run(server: TrackingServer, tools: Path, script: str) -> str:
     """The script as a training run; what it printed."""
     limits = {"timeoutSeconds": SECONDS, "finalizingSeconds": SECONDS}
     with tempfile.TemporaryDirectory(prefix="bench-recording-") as folder:
         variables = mlflow_variables(server.url, "runs", server.passwords["runs"])
         pod = RunPod(Path(folder), variables, script, limits=limits)
-        message = pod.run(SECONDS)
+        pod.recorder_tools = tools
+        message = pod.start(tools=tools).finish(SECONDS)
         if message["outcome"] != "succeeded":
             raise CannotMeasure(f"the run failed: {message['message']}")
         return pod.out

@@ -50,6 +50,7 @@ class RunPod:
             "SMALT_CONTROL_GROUPS": str(folder / "cgroup"),
         }
         self.port = free_port()
+        self.recorder_tools = SOURCE
         self.recorder_variables = {
             "PYTHONDONTWRITEBYTECODE": "1",
             "SMALT_ROOT": str(folder),
@@ -88,7 +89,7 @@ class RunPod:
 
     def start_recorder(self) -> RunPod:
         """Our own container alone."""
-        command = [sys.executable, "-s", "-u", str(SOURCE), "record"]
+        command = [sys.executable, "-s", "-u", str(self.recorder_tools), "record"]
         self.recorder = self._started(command, self.recorder_variables, "recorder-")
         return self
 

@@ -70,6 +70,7 @@ class Recorder:
         self.unanswered: list[str] = []
         self.told: set[str] = set()
         self.warnings: dict[str, str] = {}
+        self.rewriting: Optional[Rewriting] = None
 
     def run(self, contract_file: Optional[Path] = None) -> int:
         """Everything; 0 when the run succeeded, else 1. The full outcome is written in every case."""
@@ -131,11 +132,11 @@ class Recorder:
 
     def _proxy(self, contract: Contract, recording: Recording) -> Proxy:
         name = experiment_name(contract)
-        rewriting = Rewriting(recording.run, recording.experiment, name, self._warn)
+        self.rewriting = Rewriting(recording.run, recording.experiment, name, self._warn)
         return Proxy(
             self.tracking,
             say,
-            rewriting,
+            self.rewriting,
             keep=lambda points: append(self.places.spool, points),
             see=lambda points: self.board.see([(point.name, point.value) for point in points]),
         )
@@ -243,7 +244,8 @@ class Recorder:
         if not self.is_admitted and self._digests().get("code"):
             try_to(lambda: self._keep_code(contract, recording))
         try_to(lambda: recording.tag(self._tags()))
-        try_to(lambda: recording.end_children(self.outcome))
+        if self.rewriting and self.rewriting.has_children:
+            try_to(lambda: recording.end_children(self.outcome))
         try_to(lambda: self._store_outputs(recording))
         if contract.logged_model:
             try_to(lambda: self._keep_logged_model(contract, recording))

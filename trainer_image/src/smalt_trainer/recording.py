@@ -42,7 +42,6 @@ class Recording:
         identity = {"smalt.run.uid": contract.uid, "smalt.run.attempt": str(contract.attempt)}
         name = contract.name if contract.attempt <= 1 else f"{contract.name}-{contract.attempt}"
         run = _found_or_created(tracking, contract, experiment, identity, name)
-        tracking.call("POST", "runs/update", {"run_id": run, "status": "RUNNING"})
         parameters = [(key, parameter_text(value)[:_LONGEST_PARAMETER]) for key, value in contract.parameters.items()]
         for start in range(0, len(parameters), _PARAMETERS_AT_ONCE):
             tracking.log_batch(run, params=dict(parameters[start : start + _PARAMETERS_AT_ONCE]))
@@ -136,7 +135,6 @@ def _parent(tracking: Tracking, contract: Contract, experiment: str) -> str:
     parent = _found_or_created(
         tracking, contract, experiment, {"smalt.run.uid": contract.uid, _ALL: "yes"}, contract.name
     )
-    tracking.call("POST", "runs/update", {"run_id": parent, "status": "RUNNING"})
     for run in tracking.find_runs(experiment, {"smalt.run.uid": contract.uid}):
         tags = {each["key"]: each["value"] for each in run["data"].get("tags") or ()}
         number = tags.get("smalt.run.attempt")
@@ -150,7 +148,7 @@ def _parent(tracking: Tracking, contract: Contract, experiment: str) -> str:
 def _found_or_created(
     tracking: Tracking, contract: Contract, experiment: str, identity: Mapping[str, str], name: str
 ) -> str:
-    """The run with these tags, also when the pod starts twice."""
+    """The run with these tags, at work, also when the pod starts twice."""
     runs = tracking.find_runs(experiment, identity)
     if not runs:
         created = _create(tracking, contract, experiment, identity, name)
@@ -158,7 +156,10 @@ def _found_or_created(
         runs = tracking.find_runs(experiment, identity)
         if runs and runs[0]["info"]["run_id"] != created:
             tracking.call("POST", "runs/delete", {"run_id": created})
-    return str(runs[0]["info"]["run_id"]) if runs else created
+        return str(runs[0]["info"]["run_id"]) if runs else created
+    found = str(runs[0]["info"]["run_id"])
+    tracking.call("POST", "runs/update", {"run_id": found, "status": "RUNNING"})
+    return found
 
 
 def _create(tracking: Tracking, contract: Contract, experiment: str, identity: Mapping[str, str], name: str) -> str:

@@ -44,6 +44,8 @@ class Rewriting:
     experiment_name: str
     # Tells the script's log and the run of a wish that was not followed.
     warn: Callable[[str, str], None]
+    # The script has started runs besides its own.
+    has_children: bool = False
     _warned: set[str] = field(default_factory=set)
 
     def __call__(self, method: str, path: str, body: Optional[bytes]) -> Union[Asked, Answered]:
@@ -93,6 +95,7 @@ class Rewriting:
 
     def _child(self, sent: Mapping[str, Any]) -> Mapping[str, Any]:
         """A run that the script starts besides its own: a child of that, unless it is one of another run already."""
+        self.has_children = True
         tags = [each for each in sent.get("tags") or [] if isinstance(each, dict)]
         if not any(each.get("key") == PARENT for each in tags):
             tags.append({"key": PARENT, "value": self.run})
