@@ -15,7 +15,7 @@ from smalt.builders.registered_model import uid_selector
 from smalt.engine.applier import wanted
 from smalt.reconcilers.plan import Plan
 from smalt.reconcilers.registry import RECONCILERS
-from smalt.reconcilers.world import Labelled, Read
+from smalt.reconcilers.world import Labelled, Occupied, Read
 from support.resources import (
     NAMESPACE,
     NOW,
@@ -69,10 +69,14 @@ class FoundEverywhere(dict[Any, Any]):
     """Live reads that all find something."""
 
     def get(self, read: Any, default: Any = None) -> Any:
+        if isinstance(read, Occupied):
+            return {}
         if isinstance(read, Labelled):
             return {"items": []}
         assert isinstance(read, Read)
-        return resource(SECRET if read.kind is SECRET else CONFIG_MAP, read.name) | {"data": {"file": "text"}}
+        keys = ("file",) if "scoring" in read.name else ("ca.crt", "rows.csv", "breast_cancer.csv")
+        found = resource(SECRET if read.kind is SECRET else CONFIG_MAP, read.name)
+        return found | {"data": dict.fromkeys(keys, "text")}
 
 
 def planned(file: str, *world: Json, it: Json | None = None) -> list[Json]:

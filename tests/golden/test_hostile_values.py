@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from smalt.api.kinds import DEPLOYMENT, SECRET, TRAINING_RUN, WORKSPACE, Kind
+from smalt.api.kinds import CLAIM, DEPLOYMENT, SECRET, TRAINING_RUN, WORKSPACE, Kind
 from smalt.builders import scoring, training_job
 from smalt.engine.applier import wanted
 from smalt.reconcilers.registry import RECONCILERS
@@ -68,6 +68,7 @@ def hostile_deployment(value: str) -> Json:
 def children(kind: Kind, it: Json, at: Json | None = None) -> list[Json]:
     store = store_of(it, at or workspace(), experiment(), model())
     live = {Read(SECRET, NAMESPACE, "lab-tracking"): resource(SECRET, "lab-tracking")}
+    live[Read(CLAIM, NAMESPACE, "data")] = resource(CLAIM, "data", {}, {"phase": "Bound"})
     return [wanted(it, child) for child in RECONCILERS[kind].plan(it, store, live, NOW, SETTINGS).apply]
 
 

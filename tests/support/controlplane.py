@@ -30,10 +30,13 @@ class CommandFailed(AssertionError):
 
 
 class ControlPlane:
-    """etcd, an API server with the project's CRDs, and a few controllers, ended with the block or the process."""
+    """etcd, an API server with the project's CRDs, a few controllers and at wish the scheduler, ended with the block or the
+    process."""
 
-    def __init__(self, folder: Path, controllers: Sequence[str] = CONTROLLERS, crds: bool = True) -> None:
-        self.has_crds = crds
+    def __init__(
+        self, folder: Path, controllers: Sequence[str] = CONTROLLERS, crds: bool = True, scheduler: bool = False
+    ) -> None:
+        self.has_crds, self.has_scheduler = crds, scheduler
         self.plane = Plane(folder, Ports.free(), temporary=True)
         self.controllers = controllers
         # Once: pytest sets a variable for every test, and a process that a thread starts at that moment may get neither
@@ -49,7 +52,7 @@ class ControlPlane:
         return self.plane.audit_log
 
     def __enter__(self) -> ControlPlane:
-        self.plane.start(self.controllers, scheduler=False)
+        self.plane.start(self.controllers, scheduler=self.has_scheduler)
         if self.has_crds:
             self.kubectl("apply", "--server-side", "-k", str(REPOSITORY / "crds"))
             self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import AsyncIterator
 from typing import Any
 
 from smalt.api.kinds import Kind
@@ -36,6 +37,10 @@ class MemoryApi:
     async def select(self, kind: Kind, namespace: str, **query: str) -> Json:
         self._answer()
         return {"items": []}
+
+    async def pages(self, kind: Kind, namespace: str, selector: str = "", fields: str = "") -> AsyncIterator[Json]:
+        self._answer()
+        yield {"items": []}
 
     async def create(self, kind: Kind, manifest: Json) -> Json:
         self._write("POST", kind, manifest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from smalt.api.kinds import DEPLOYMENT, EXPERIMENT, JOB, MODEL, POD, TRAINING_RUN, WORKSPACE, Kind, kind_of
+from smalt.api.kinds import DEPLOYMENT, EXPERIMENT, JOB, MODEL, NODE, POD, TRAINING_RUN, WORKSPACE, Kind, kind_of
 from smalt.engine.store import Store
 from smalt.settings import Settings
 
@@ -77,6 +77,20 @@ def pod(
 ) -> Json:
     metadata = owned_by(of) | {"labels": labels or {}, "annotations": annotations or {}, "creationTimestamp": THEN}
     return resource(POD, name, None, status, **metadata)
+
+
+def node(
+    name: str, ready: str = "True", message: str = "", labels: Json | None = None, spec: Json | None = None, **has: Any
+) -> Json:
+    """A node with room for everything but memory, unless `has` says otherwise."""
+    taints = has.pop("taints", None)
+    room = {"cpu": "64", "memory": "16Gi", "pods": "110", "ephemeral-storage": "500Gi"} | has
+    condition = {"type": "Ready", "status": ready, "message": message, "lastTransitionTime": THEN}
+    status = {"allocatable": room, "conditions": [condition | {"lastHeartbeatTime": THEN}]}
+    whole = (spec or {}) | ({"taints": taints} if taints else {})
+    made = resource(NODE, name, whole, status, labels=labels or {})
+    del made["metadata"]["namespace"]
+    return made
 
 
 def ended(message: str = "", code: int = 0, reason: str = "Completed", recorder: Json | None = None) -> Json:

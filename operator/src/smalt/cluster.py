@@ -73,9 +73,10 @@ class Cluster:
         """A short list by `labelSelector` or `fieldSelector`."""
         return await self.request("GET", kind.path(namespace), query=query)
 
-    async def pages(self, kind: Kind, namespace: str, selector: str = "") -> AsyncIterator[Json]:
-        """All objects, list by list; each item with the type that the API server leaves out of lists."""
+    async def pages(self, kind: Kind, namespace: str, selector: str = "", fields: str = "") -> AsyncIterator[Json]:
+        """All objects by label and field, list by list; each item with the type that the API server leaves out of lists."""
         query = {"limit": str(CHUNK)} | ({"labelSelector": selector} if selector else {})
+        query |= {"fieldSelector": fields} if fields else {}
         while True:
             found = await self.request("GET", kind.path(namespace), query=query)
             for item in found.get("items") or []:

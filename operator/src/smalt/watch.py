@@ -15,7 +15,7 @@ from typing import Any
 
 import kopf
 
-from smalt.api.kinds import CHILDREN, GROUP, MANAGED_SELECTOR, OURS, VERSION, WATCHED, Kind
+from smalt.api.kinds import CHILDREN, GROUP, MANAGED_SELECTOR, OURS, VERSION, Kind, watched
 from smalt.api.schema import Json
 from smalt.cluster import CHUNK, Cluster
 from smalt.engine.loop import Loop
@@ -117,7 +117,7 @@ class Watch:
         """Fills the cache before anybody decides by it. Objects that are gone are forgotten."""
         # One at a time: an audit and a new leader's list would else take each other's note of what was deleted meanwhile.
         async with self._priming:
-            for kind in WATCHED:
+            for kind in watched(self._namespace):
                 await self._list(kind)
         self._primed_at = time.monotonic()
         self._started_at = min(self._started_at, self._primed_at)
@@ -194,7 +194,7 @@ class Watch:
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(log_in)
-        for kind in WATCHED:
+        for kind in watched(self._namespace):
             kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(self._handler(kind))
         return registry
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from smalt.api.kinds import DEPLOYMENT, EXPERIMENT, JOB, MODEL, POD, TRAINING_RUN, WORKSPACE, Kind, kind_of
+from smalt.api.kinds import DEPLOYMENT, EXPERIMENT, JOB, MODEL, NODE, POD, TRAINING_RUN, WORKSPACE, Kind, kind_of
 from smalt.api.references import FAMILY, Address, address
 from smalt.engine.store import Change, trimmed
 from smalt.engine.waking import woken
@@ -17,6 +17,7 @@ from support.resources import (
     finished_run,
     job,
     model,
+    node,
     pod,
     ready,
     run,
@@ -168,3 +169,75 @@ def test_jobs_and_pods_of_a_finished_run_are_let_go() -> None:
     store.upsert(TRAINING_RUN, versioned(done, "2"))
     assert store.all(JOB) == store.all(POD) == []
     assert store.upsert(JOB, versioned(at_work, "3")) is None and store.all(JOB) == []
+
+
+def wakes_of_node(before: Json | None, after: Json | None) -> set[tuple[str, str]]:
+    placed = pod(job(run()), labels={TRAINING_RUN.label: "first"}) | {"spec": {"nodeName": "here"}}
+    store = store_of(workspace(), experiment(), run(), job(run()), placed)
+    trim = [trimmed(NODE, each) if each else None for each in (before, after)]
+    return {(wake.target.kind.kind, wake.target.name) for wake in woken(NODE, Change(*trim), store)}
+
+
+ALL_OF_NODE = {("Workspace", "lab"), ("TrainingRun", "first")}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "after", "expected"),
+    [
+        ("a heartbeat", {"status": {"conditions": [{"lastHeartbeatTime": "2030-01-01T00:00:00Z"}]}}, set()),
+        ("an image that was pulled", {"status": {"images": [{"names": ["x"], "sizeBytes": 1}]}}, set()),
+        (
+            "another disk's pressure",
+            {"status": {"conditions": [{}, {"type": "DiskPressure", "status": "True"}]}},
+            set(),
+        ),
+        ("an annotation", {"metadata": {"annotations": {"x": "y"}}}, set()),
+        ("a label", {"metadata": {"labels": {"gpu": "a100"}}}, ALL_OF_NODE),
+        ("a taint", {"spec": {"taints": [{"key": "gpu", "effect": "NoSchedule"}]}}, ALL_OF_NODE),
+        ("a cordon", {"spec": {"unschedulable": True}}, ALL_OF_NODE),
+        ("a device plugin", {"status": {"allocatable": {"nvidia.com/gpu": "1"}}}, ALL_OF_NODE),
+        ("the end of its readiness", {"status": {"conditions": [{"status": "Unknown"}]}}, ALL_OF_NODE),
+    ],
+)
+def test_a_node_wakes_whom_it_concerns_and_its_heartbeats_nobody(
+    sentence: str, after: Json, expected: set[tuple[str, str]]
+) -> None:
+    assert wakes_of_node(node("here"), overlaid(node("here"), after)) == expected, sentence
+
+
+def overlaid(it: Json, other: Json) -> Json:
+    """The object with some fields changed; lists are changed item by item."""
+    made = dict(it)
+    for key, value in other.items():
+        old = made.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            made[key] = overlaid(old, value)
+        elif isinstance(value, list) and isinstance(old, list):
+            made[key] = [{**before, **each} for before, each in zip(old, value, strict=False)] + value[len(old) :]
+        else:
+            made[key] = value
+    return made
+
+
+def test_a_node_that_comes_or_goes_concerns_every_workspace() -> None:
+    assert wakes_of_node(None, node("there")) == wakes_of_node(node("there"), None) == {("Workspace", "lab")}
+
+
+def test_of_a_pod_its_place_is_kept_and_before_it_runs_what_it_waits_for() -> None:
+    volumes = [{"name": "tmp", "emptyDir": {}}, {"name": "login", "secret": {"secretName": "x"}}]
+    wants = {"name": "training", "image": "x", "env": [{"name": "A"}], "resources": {"limits": {"cpu": "1"}}}
+    spec = {
+        "nodeName": "here",
+        "nodeSelector": {"a": "b"},
+        "volumes": volumes,
+        "containers": [wants],
+        "restartPolicy": "x",
+    }
+    waiting = trimmed(POD, pod(job(run()), phase="Pending") | {"spec": spec})
+    assert waiting["spec"] == {
+        "nodeName": "here",
+        "nodeSelector": {"a": "b"},
+        "volumes": volumes[1:],
+        "containers": [{"resources": {"limits": {"cpu": "1"}}}],
+    }
+    assert trimmed(POD, pod(job(run()), phase="Running") | {"spec": spec})["spec"] == {"nodeName": "here"}

@@ -11,7 +11,7 @@ import kopf
 import pytest
 
 from smalt import watch as module
-from smalt.api.kinds import CHILDREN, GROUP, JOB, MANAGED_SELECTOR, OURS, TRAINING_RUN, WATCHED, Kind
+from smalt.api.kinds import CHILDREN, GROUP, JOB, MANAGED_SELECTOR, NODE, OURS, TRAINING_RUN, WATCHED, Kind
 from smalt.api.references import address
 from smalt.engine.loop import Loop
 from smalt.errors import NotFound, Unavailable, WatchLost
@@ -242,3 +242,13 @@ def test_attempts_never_end_and_never_wait_for_long() -> None:
     waits = list(itertools.islice(Backoffs(), 200))
     assert waits[0] < 1 and min(waits[4:]) >= 6 and max(waits) <= 10
     assert len(set(waits)) > 100, "replicas do not knock in step"
+
+
+async def test_nodes_are_listed_and_watched_only_where_all_namespaces_are_served(cluster: Lists) -> None:
+    for namespace, expected in (("", 1), (NAMESPACE, 0)):
+        made = Watch(cluster, Loop(MemoryApi(), Settings(namespace=namespace), Metrics()))  # type: ignore[arg-type]
+        cluster.asked.clear()
+        await made.prime()
+        assert [kind for kind, *_ in cluster.asked].count(NODE) == expected
+        handlers = made._registry()._watching.get_all_handlers()
+        assert sum("nodes" in repr(each.selector) for each in handlers) == expected

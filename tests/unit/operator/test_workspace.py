@@ -34,6 +34,9 @@ AVAILABLE = resource(
 )
 
 
+UNBOUND = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"
+
+
 def claim(phase: str, **spec: Any) -> Json:
     return resource(CLAIM, "lab-tracking", spec, {"phase": phase}, labels=LABELS)
 
@@ -87,7 +90,7 @@ def test_the_volume_goes_with_the_workspace_only_when_that_is_asked_for(policy: 
         (
             [
                 claim("Pending", storageClassName="slow"),
-                tracking_pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "no volume"}]),
+                tracking_pod(conditions=[{"type": "PodScheduled", "status": "False", "message": UNBOUND}]),
             ],
             "VolumePending",
             "slow",

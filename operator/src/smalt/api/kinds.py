@@ -53,13 +53,22 @@ SECRET = Kind("Secret", "secrets")
 CONFIG_MAP = Kind("ConfigMap", "configmaps")
 EVENT = Kind("Event", "events")
 LEASE = Kind("Lease", "leases", "coordination.k8s.io")
+NODE = Kind("Node", "nodes")
 
 OURS = (WORKSPACE, EXPERIMENT, TRAINING_RUN, MODEL, DEPLOYMENT)
 # Watched with the label above. Secrets and ConfigMaps are never watched: their contents have no place in a cache.
 CHILDREN = (JOB, POD, APPS_DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, NETWORK_POLICY, CLAIM)
 WATCHED = OURS + CHILDREN
+# Of the cluster and not of a namespace: watched only where the operator serves all namespaces.
+CLUSTER_SCOPED = (NODE,)
+CACHED = WATCHED + CLUSTER_SCOPED
 
-_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*WATCHED, SECRET, CONFIG_MAP, EVENT, LEASE)}
+_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*CACHED, SECRET, CONFIG_MAP, EVENT, LEASE)}
+
+
+def watched(namespace: str) -> tuple[Kind, ...]:
+    """What an installation for that namespace watches; for all of them when it is empty."""
+    return WATCHED if namespace else CACHED
 
 
 def kind_of(api_version: str, kind: str) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 _BINARY = {f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", 1)}
 _DECIMAL = {letter: Decimal(1000) ** power for power, letter in enumerate("kMGTPE", 1)}
@@ -11,6 +12,7 @@ _UNITS = {"": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decim
 _QUANTITY = re.compile(r"([+-]?[0-9.]+)([eE][+-]?[0-9]+|[numkKMGTPE]?i?)")
 
 
+@lru_cache(maxsize=4096)  # the nodes of a cluster, and its pods, say the same ones again and again
 def amount(quantity: str | int) -> Decimal:
     """`10Gi` -> 10737418240, `500m` -> 0.5. ValueError, naming the text, for what is no quantity."""
     found = _QUANTITY.fullmatch(str(quantity))

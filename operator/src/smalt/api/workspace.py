@@ -250,11 +250,23 @@ class WorkspaceSpec(SmaltModel):
     """How long objects are kept."""
 
 
+class InstanceTypeStatus(SmaltModel):
+    """Whether there is room for a run of this type."""
+
+    fits_now: bool | None = None
+    """Whether a node has what one more run of this type asks for, as of a minute ago at most. Absent where the operator
+    may not look at nodes."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """Why not, or which resource, label or taint is in the way."""
+
+
 class WorkspaceStatus(Status):
     """What the workspace offers now."""
 
     tracking_uri: str | None = None
     """The tracking server's address inside the cluster."""
+    instance_types: Annotated[dict[str, InstanceTypeStatus], Field(max_length=33)] | None = None
+    """For each instance type, `default` among them, whether a node has room for it."""
     runs: RunCounts | None = None
     """All runs of all its experiments."""
     queue: RunQueue | None = None

@@ -206,18 +206,6 @@ def _packages(spec: TrainingRunSpec) -> Json:
     return spec.environment.model_dump(by_alias=True, exclude_none=True, exclude={"image"})
 
 
-def config_maps(spec: TrainingRunSpec, workspace: WorkspaceSpec | None = None) -> list[str]:
-    """The ConfigMaps that the pod mounts; the workspace's too when it is known."""
-    named = [spec.code.config_map] if spec.code.config_map else []
-    if workspace and workspace.trust_bundle:
-        named.append(workspace.trust_bundle.config_map)
-    for each in (spec.inputs or {}).values():
-        scheme, _, rest = each.path.partition("://")
-        if scheme == "configmap":
-            named.append(rest.partition("/")[0])
-    return sorted(set(named))
-
-
 def tracking_variables(attempt: Attempt) -> list[Json]:
     """Where the tracking server is, and as whom it is asked; the password is in a file."""
     server = access(attempt.workspace, attempt.workspace_spec, USER)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from smalt.api import conditions
-from smalt.api.kinds import EVENT, JOB, OURS, WATCHED, Kind, kind_of
+from smalt.api.kinds import CACHED, EVENT, JOB, OURS, Kind, kind_of
 from smalt.api.references import Address, address
 from smalt.api.schema import Json
 from smalt.engine.applier import Applier
 from smalt.engine.burst import Burst
+from smalt.engine.occupancy import Occupancy
 from smalt.engine.polling import POLL_SECONDS, Poller
 from smalt.engine.ports import Api, Recorders
 from smalt.engine.queue import Queue
@@ -27,7 +28,7 @@ from smalt.metrics import Metrics
 from smalt.reconcilers.plan import Child, Deletion, Plan
 from smalt.reconcilers.registry import RECONCILERS
 from smalt.reconcilers.reporting import status as report
-from smalt.reconcilers.world import Labelled, Live, LiveRead, Read, Refusals, StatusOf
+from smalt.reconcilers.world import Labelled, Live, LiveRead, Occupied, Read, Refusals, StatusOf, Warnings
 from smalt.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,11 +60,12 @@ class Loop:
     def __post_init__(self) -> None:
         self.queue = Queue(self.metrics, self.clock)
         self.applier = Applier(self.api, self.store, self.absorb)
+        self.occupancy = Occupancy(self.api, self.clock)
         self._held: dict[Address, float] = {}
         self._written: dict[Address, float] = {}
         self._poller = Poller(self.recorders, self._look_again) if self.recorders else None
         self._burst = Burst()
-        self._refusals: Shared[Json] = Shared(self.clock)
+        self._told: Shared[Json] = Shared(self.clock)
         self._workers: list[asyncio.Task[None]] = []
         self._idle = asyncio.Event()
         self._idle.set()
@@ -75,7 +77,7 @@ class Loop:
 
     def absorb(self, kind: Kind, resource: Json) -> None:
         """An object as it is now, from a watch or an answer. What is not watched is not cached either."""
-        if kind not in WATCHED:
+        if kind not in CACHED:
             return
         change = self.store.upsert(kind, resource)
         if change:
@@ -234,13 +236,20 @@ class Loop:
             case Read(kind, namespace, name):
                 return await self.api.find(kind, namespace, name)
             case Refusals(namespace):
-                return await self._refusals.ask(
-                    namespace, lambda: self.api.select(EVENT, namespace, fieldSelector=REFUSED_JOBS)
-                )
+                return await self._events(namespace, REFUSED_JOBS)
+            case Warnings(namespace, kind):
+                return await self._events(namespace, f"involvedObject.kind={kind.kind},type=Warning")
+            case Occupied():
+                return await self.occupancy.read()
             case Labelled(kind, namespace, selector):
                 return await self.api.select(kind, namespace, labelSelector=selector)
             case StatusOf():
                 return self._poller.said(key) if self._poller else None
+
+    async def _events(self, namespace: str, fields: str) -> Json:
+        return await self._told.ask(
+            (namespace, fields), lambda: self.api.select(EVENT, namespace, fieldSelector=fields)
+        )
 
     async def _carry_out(self, resource: Json, plan: Plan, live: Live) -> bool:
         made = False

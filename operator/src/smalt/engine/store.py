@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from smalt.api.hours import Hours
-from smalt.api.kinds import JOB, MODEL, OURS, POD, TRAINING_RUN, WATCHED, WORKSPACE, Kind
+from smalt.api.kinds import CACHED, JOB, MODEL, NODE, OURS, POD, TRAINING_RUN, WORKSPACE, Kind
 from smalt.api.references import FAMILY, Address, refers_to
 from smalt.api.schema import Json
 from smalt.engine.requests import requested
@@ -25,6 +25,10 @@ HEAVY_ANNOTATIONS = frozenset({LAST_APPLIED, "smalt.dev/run", "smalt.dev/scoring
 # Words such as True, Complete or a name occur again and again.
 _SHORT = 64
 _CONTAINER_STATUS = ("name", "image", "imageID", "state", "lastState", "restartCount", "ready")
+# What decides where a pod runs and which volumes it waits for.
+_POD_SPEC = ("nodeName", "nodeSelector", "tolerations", "overhead", "resources")
+_NAMED_VOLUMES = ("secret", "configMap", "persistentVolumeClaim")
+_READY = ("type", "status", "reason", "message", "lastTransitionTime")
 _POD_STATUS = (
     "phase",
     "podIP",
@@ -48,7 +52,7 @@ class Store:
     """Objects by kind and name. Everything found in it is shared: nobody changes it."""
 
     def __init__(self) -> None:
-        self._objects: dict[Kind, dict[tuple[str, str], Json]] = {kind: {} for kind in WATCHED}
+        self._objects: dict[Kind, dict[tuple[str, str], Json]] = {kind: {} for kind in CACHED}
         self._owned: dict[tuple[Kind, str], set[tuple[str, str]]] = defaultdict(set)
         self._labelled: dict[tuple[Kind, Address], set[tuple[str, str]]] = defaultdict(set)
         self._referrers: dict[tuple[Kind, Address], set[tuple[str, str]]] = defaultdict(set)
@@ -76,6 +80,9 @@ class Store:
 
     def families(self, workspace: Address) -> list[Address]:
         return sorted(self._families.get(workspace, ()), key=lambda family: family.name)
+
+    def nodes(self) -> list[Json]:
+        return list(self._objects[NODE].values())
 
     def all(self, kind: Kind) -> list[Json]:
         """A snapshot, safe to walk from another thread."""
@@ -277,6 +284,39 @@ def _pod_part(name: str, part: Any) -> Any:
     return [{key: each[key] for key in _CONTAINER_STATUS if key in each} for each in part or []]
 
 
+def _pod_spec(spec: Json, is_waiting: bool) -> Json:
+    """Where it is; before it runs, also what it waits for."""
+    if not is_waiting:
+        return {"nodeName": spec["nodeName"]} if spec.get("nodeName") else {}
+    made = {key: spec[key] for key in _POD_SPEC if key in spec}
+    for group in ("initContainers", "containers"):
+        if spec.get(group):
+            made[group] = [
+                {key: each[key] for key in ("resources", "restartPolicy") if key in each} for each in spec[group]
+            ]
+    volumes = [_volume(each) for each in spec.get("volumes") or [] if any(key in each for key in _NAMED_VOLUMES)]
+    return made | ({"volumes": volumes} if volumes else {})
+
+
+def _volume(volume: Json) -> Json:
+    return {key: volume[key] for key in ("name", *_NAMED_VOLUMES) if key in volume}
+
+
+def _node(node: Json) -> Json:
+    """Who it takes and what it has. A kubelet's report changes every few minutes: what changes at each is left out."""
+    metadata, spec, report = node["metadata"], node.get("spec") or {}, node.get("status") or {}
+    ready = [
+        {key: each[key] for key in _READY if key in each}
+        for each in report.get("conditions") or []
+        if each.get("type") == "Ready"
+    ]
+    return {
+        "metadata": {key: metadata[key] for key in ("name", "uid", "resourceVersion", "labels") if key in metadata},
+        "spec": {key: spec[key] for key in ("taints", "unschedulable") if key in spec},
+        "status": {"allocatable": report.get("allocatable") or {}, "conditions": ready},
+    }
+
+
 def _kept(kind: Kind, resource: Json) -> Json:
     metadata = {key: value for key, value in resource["metadata"].items() if key != "managedFields"}
     annotations = metadata.get("annotations")
@@ -287,9 +327,12 @@ def _kept(kind: Kind, resource: Json) -> Json:
         report = resource.get("status") or {}
         return {
             "metadata": metadata,
+            "spec": _pod_spec(resource.get("spec") or {}, is_waiting=report.get("phase", "Pending") == "Pending"),
             "status": {key: _pod_part(key, report[key]) for key in _POD_STATUS if key in report},
             "requests": requested(resource),
         }
+    if kind is NODE:
+        return _node(resource)
     if kind is JOB:
         spec = resource.get("spec") or {}
         kept_spec = {key: spec[key] for key in ("suspend",) if key in spec}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from smalt.api.conditions import find
-from smalt.api.kinds import EXPERIMENT, MODEL, OURS, TRAINING_RUN, WORKSPACE, Kind
+from smalt.api.kinds import EXPERIMENT, MODEL, NODE, OURS, POD, TRAINING_RUN, WORKSPACE, Kind
 from smalt.api.references import FAMILY, Address, address, known_as, refers_to, seen_by_referred, seen_by_referrers
 from smalt.api.schema import Json
 from smalt.engine.store import Change, Store, is_finished, served
@@ -15,6 +15,9 @@ from smalt.engine.store import Change, Store, is_finished, served
 COUNTING_SECONDS = 0.5
 # So are places in a queue, but somebody waits for them.
 POLICY_SECONDS = 0.05
+
+# Nodes come and go in groups.
+NODES_SECONDS = 2.0
 
 
 class Wake(NamedTuple):
@@ -29,6 +32,9 @@ def woken(kind: Kind, change: Change, store: Store) -> Iterator[Wake]:
     """All whom the change concerns."""
     resource = change.after or change.before
     if resource is None:
+        return
+    if kind is NODE:
+        yield from _by_node(change, store)
         return
     if kind not in OURS:
         yield from (Wake(owner) for owner in served(resource))
@@ -61,6 +67,27 @@ def _seen_by_policy(_: Kind, run: Json) -> object:
     reason = find(status, "Ready").get("reason")
     asked = spec.get("suspend"), spec.get("cancel")
     return metadata.get("uid"), metadata.get("deletionTimestamp"), asked, status.get("completionTime"), reason
+
+
+def _by_node(change: Change, store: Store) -> Iterator[Wake]:
+    """A node that takes other pods than before concerns every Workspace, which says who fits; one that is lost or back,
+    those whose pods are on it."""
+    before, after = (_offer(each) if each else None for each in change)
+    if before == after:
+        return
+    for workspace in store.all(WORKSPACE):
+        yield Wake(address(WORKSPACE, workspace), seconds=NODES_SECONDS)
+    name = (change.after or change.before or {})["metadata"]["name"]
+    for pod in store.all(POD):
+        if (pod.get("spec") or {}).get("nodeName") == name:
+            yield from (Wake(owner) for owner in served(pod))
+
+
+def _offer(node: Json) -> object:
+    """All of a node that decides who may run on it. The kubelet's own reports, every few minutes, change none of it."""
+    metadata, report = node["metadata"], node["status"]
+    ready = [(each.get("status"), each.get("message")) for each in report["conditions"]]
+    return metadata.get("uid"), metadata.get("labels"), node["spec"], report["allocatable"], ready
 
 
 def _concerns_itself(change: Change) -> bool:

@@ -14,6 +14,8 @@ from smalt.api.workspace import WorkspaceSpec
 from smalt.builders import compute, scoring
 from smalt.errors import TooLarge
 from smalt.reconcilers import diagnosis
+from smalt.reconcilers.causes import admission, scheduling, starting
+from smalt.reconcilers.causes.finding import Finding
 from smalt.reconcilers.plan import Child, Plan
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
 from smalt.reconcilers.world import Live, LiveRead, Read, World
@@ -198,7 +200,7 @@ def hindered(resource: Json, problem: Problem, server: Json | None, now: datetim
     )
 
 
-def fate(why: Problem | diagnosis.Finding) -> str:
+def fate(why: Problem | Finding) -> str:
     return "cannot" if why.is_users else "waits"
 
 
@@ -227,7 +229,7 @@ def observed(
     else:
         facts |= kept(resource, "effectiveModel")
         pods = [pod for pod in world.labelled(POD, at) if is_of(pod, annotations)]
-        finding = trouble(pods) or diagnosis.unmade(server or {})
+        finding = trouble(pods) or admission.unmade(server or {})
         said, again = rolling_out(
             at, wanted_model, facts, finding, has_old=bool(server and old_pods(at, annotations, world))
         )
@@ -242,7 +244,7 @@ def serving_message(at: Address, model: str, replicas: int) -> str:
 
 
 def rolling_out(
-    at: Address, model: str, facts: Json, finding: diagnosis.Finding | None, has_old: bool
+    at: Address, model: str, facts: Json, finding: Finding | None, has_old: bool
 ) -> tuple[list[Json], float]:
     if finding and has_old and facts.get("effectiveModel"):
         words = (
@@ -300,7 +302,7 @@ def is_ready(pod: Json) -> bool:
     return any(each.get("type") == "Ready" and each.get("status") == "True" for each in found)
 
 
-def trouble(pods: list[Json]) -> diagnosis.Finding | None:
+def trouble(pods: list[Json]) -> Finding | None:
     """Why pods do not come up: their programs' own last words first. What a pod says that is deleted is no trouble."""
     pods = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     for pod in pods:
@@ -310,32 +312,32 @@ def trouble(pods: list[Json]) -> diagnosis.Finding | None:
                 continue
             return of_ended(pod, each, state)
     for pod in pods:
-        finding = diagnosis.unscheduled(pod) or diagnosis.blocked(pod, "the operator's SMALT_SCORER_IMAGE")
+        finding = scheduling.unscheduled(pod) or starting.blocked(pod, "the operator's SMALT_SCORER_IMAGE")
         if finding:
             return finding
     return None
 
 
-def of_ended(pod: Json, container: Json, state: Json) -> diagnosis.Finding:
+def of_ended(pod: Json, container: Json, state: Json) -> Finding:
     said = diagnosis.report(state)
     if said.get("reason") and said.get("message"):
         reason = str(said["reason"])[:63]
-        return diagnosis.Finding(reason, str(said["message"]), is_users=reason not in PASSING)
+        return Finding(reason, str(said["message"]), is_users=reason not in PASSING)
     name, container_name, code = pod["metadata"]["name"], container.get("name"), state.get("exitCode")
     if state.get("reason") == "OOMKilled":
         raising = "raise spec.resources.limits.memory"
         if container_name != scoring.CONTAINER:  # theirs are not the user's to set
             raising = "use a smaller model, or fewer packages in spec.environment"
-        return diagnosis.Finding(
+        return Finding(
             "OutOfMemory", f"container '{container_name}' took more memory than its limit: {raising}", is_users=True
         )
     if code == KILLED:
-        return diagnosis.Finding(
+        return Finding(
             "Killed",
             f"container '{container_name}' was killed, as one is that does not answer its probes, or when its node lacks "
             f"memory: see the events of `kubectl describe pod {name}`",
         )
-    return diagnosis.Finding(
+    return Finding(
         "InternalError",
         f"container '{container_name}' ended with exit code {code}: "
         f"see `kubectl logs {name} -c {container_name} --previous`",

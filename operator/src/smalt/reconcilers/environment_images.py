@@ -20,6 +20,7 @@ from smalt.builders import preparing
 from smalt.builders.environment_job import CONTAINER, environment_job, environment_job_name, key, named_file
 from smalt.builders.training_job import Attempt, needs_packages
 from smalt.reconcilers import diagnosis
+from smalt.reconcilers.causes import scheduling, starting
 from smalt.reconcilers.plan import Child
 from smalt.reconcilers.stages import talking
 from smalt.reconcilers.world import Live, Read, StatusOf, World
@@ -138,7 +139,7 @@ _DOING = {CONTAINER: "has the image built and pushed", preparing.CONTAINER: "ins
 def _at_work(job: Json, pods: list[Json], live: Live) -> list[Json]:
     name = job["metadata"]["name"]
     for pod in pods:
-        finding = diagnosis.unscheduled(pod) or diagnosis.blocked(pod, "environment.image")
+        finding = scheduling.unscheduled(pod) or starting.blocked(pod, "environment.image")
         if finding:
             return conditions.waiting("BuildingEnvironment", f"Job '{name}': {finding.reason}: {finding.message}")
         for each, doing in _DOING.items():
@@ -170,7 +171,7 @@ def _failed(job: Json, pods: list[Json], words: Json, end: Json) -> list[Json]:
             else f"{message}; apply the run {ANOTHER_NAME}"
         )
         return conditions.stalled(str(words["reason"])[:63], told)
-    lost = next((finding for pod in pods if (finding := diagnosis.evicted(pod))), None)
+    lost = next((finding for pod in pods if (finding := starting.evicted(pod))), None)
     cause = lost.message if lost else str(end.get("message") or end.get("reason") or "it left no word")
     return conditions.stalled(
         "EnvironmentFailed",

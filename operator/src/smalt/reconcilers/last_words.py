@@ -12,6 +12,7 @@ from smalt.api.schema import Json
 from smalt.builders import fetching, preparing
 from smalt.builders.training_job import CONTAINER, RECORDER
 from smalt.reconcilers import diagnosis
+from smalt.reconcilers.causes.finding import Finding
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class LastWords:
         return self.training | {name: found for name, found in self.recorder.items() if found}
 
     @property
-    def cause(self) -> diagnosis.Finding | None:
+    def cause(self) -> Finding | None:
         """Why the attempt failed, from whoever knew the end: the recorder has heard the wrapper."""
         return _final(self.recorder) or _final(self.training)
 
@@ -76,27 +77,27 @@ class LastWords:
         return self.training.get("outcome") == "succeeded"
 
     @property
-    def provisional_cause(self) -> diagnosis.Finding | None:
+    def provisional_cause(self) -> Finding | None:
         """What was written in case nothing more could be said."""
         return _finding(self.training) or _finding(self.recorder)
 
-    def not_stored(self, job: str) -> diagnosis.Finding:
+    def not_stored(self, job: str) -> Finding:
         """The script succeeded and the recorder was killed over its results."""
         how = self.recorder_state.get("reason") or "its end is not known"
         code = self.recorder_state.get("exitCode")
         words = f"{how}, exit code {code}" if code is not None else how
-        return diagnosis.Finding(
+        return Finding(
             "ResultsNotStored",
             f"the script succeeded, but the container '{RECORDER}' ended ({words}) before all results were stored: see "
             f"`kubectl logs job/{job} -c {RECORDER}`; what was stored is in MLflow",
         )
 
 
-def _final(report: Json) -> diagnosis.Finding | None:
+def _final(report: Json) -> Finding | None:
     return None if report.get("provisional") else _finding(report)
 
 
-def _finding(report: Json) -> diagnosis.Finding | None:
+def _finding(report: Json) -> Finding | None:
     if report.get("reason") and report.get("message"):
-        return diagnosis.Finding(str(report["reason"])[:63], str(report["message"]))
+        return Finding(str(report["reason"])[:63], str(report["message"]))
     return None

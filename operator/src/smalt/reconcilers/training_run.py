@@ -25,13 +25,12 @@ from smalt.builders.training_job import (
     REQUEST_ANNOTATION,
     WORKSPACE_ANNOTATION,
     Attempt,
-    config_maps,
     job_name,
     stopped_job,
     training_job,
 )
 from smalt.errors import InvalidCommand, TooLarge
-from smalt.reconcilers import budget, diagnosis, environment_images, images, queueing, reuse, run_inputs, stages
+from smalt.reconcilers import budget, environment_images, images, queueing, reuse, run_inputs, stages
 from smalt.reconcilers.attempts import (
     JOB_CREATED,
     MOST_DISRUPTIONS,
@@ -46,21 +45,22 @@ from smalt.reconcilers.attempts import (
     so_far,
     spent,
 )
+from smalt.reconcilers.causes import attempt as why_waiting
+from smalt.reconcilers.causes import starting
+from smalt.reconcilers.causes.finding import Finding
+from smalt.reconcilers.causes.pod import EVENTS_SECONDS, age_seconds, has_begun, next_look
 from smalt.reconcilers.last_words import LastWords
 from smalt.reconcilers.plan import NOTHING, Child, Plan
+from smalt.reconcilers.prerequisites import Prerequisite, missing, prerequisites
 from smalt.reconcilers.queueing import is_asking
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
 from smalt.reconcilers.reuse import Asked, Offer
 from smalt.reconcilers.run_results import facts, fetched_code, non_finite
-from smalt.reconcilers.world import Labelled, Live, LiveRead, Read, Refusals, World, events_of, items
+from smalt.reconcilers.world import Labelled, Live, LiveRead, Read, World, items
 from smalt.settings import Settings
 
-# ConfigMaps are not watched; a run that waits for one asks this often.
-CONFIG_MAP_SECONDS = 5.0
-# A Job that has been without pods for so long is asked for its events, which say what the cluster refuses; then ever
-# more rarely, since a namespace without room may hold a thousand such Jobs.
-EVENTS_SECONDS = 5.0
-MOST_EVENTS_SECONDS = 60.0
+# What a run names is not watched; one that waits for it asks this often.
+PREREQUISITE_SECONDS = 5.0
 # A budget that was just edited is judged by the Workspace within a moment, which wakes its runs anyway.
 JUDGED_SECONDS = 1.0
 # The Job's end may be seen before its pod's last words; after this long they are taken for lost.
@@ -72,7 +72,7 @@ def is_finished(resource: Json) -> bool:
 
 
 def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
-    """Only what the present step needs: ConfigMaps before the Job, events of a Job without pods, Models before registering."""
+    """Only what the present step needs: what it names before the Job, what tells why it does not start, Models before registering."""
     if is_finished(resource):
         return ()
     try:
@@ -86,17 +86,15 @@ def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
         return (Read(JOB, at.namespace, job_name(at.name, present_attempt(resource, world))),)
     if job is None:
         builder = environment_images.asked(resource, world)
-        names = config_maps(spec, known_workspace(resource, spec, world))
-        return (*(Read(CONFIG_MAP, at.namespace, name) for name in names), *([builder] if builder else []))
+        named = prerequisites(at, spec, known_workspace(resource, spec, world))
+        return (*dict.fromkeys(each.read for each in named), *([builder] if builder else []))
     if ended(job) == "Complete":
         return (Labelled(MODEL, at.namespace, uid_selector(uid)),) if spec.register_ else ()
     if ended(job) or is_suspended(job):
         return ()
-    pods = present_pods(job, world)
-    if not pods:
-        return (Refusals(at.namespace),) if age_seconds(job, now) >= EVENTS_SECONDS else ()
-    asked = stages.live_status(newest(pods))
-    return (asked,) if asked else ()
+    pod = newest(present_pods(job, world))
+    asked = stages.live_status(pod) if pod is not None else None
+    return (*why_waiting.reads(job, pod, world, now), *((asked,) if asked else ()))
 
 
 def plan(resource: Json, world: World, live: Live, now: datetime, settings: Settings) -> Plan:
@@ -156,6 +154,12 @@ def present_pods(job: Json, world: World) -> list[Json]:
     return [pod for pod in world.owned(POD, job["metadata"]["uid"]) if not is_gone(pod)]
 
 
+def is_ending(job: Json) -> bool:
+    """It is decided that the Job fails, and its pods are being ended."""
+    found = (job.get("status") or {}).get("conditions") or []
+    return any(each.get("type") == "FailureTarget" and each.get("status") == "True" for each in found)
+
+
 # --- before the Job ---------------------------------------------------------------------------------------------------
 
 
@@ -178,8 +182,8 @@ def begin(
     at = address(TRAINING_RUN, resource)
     experiment = world.get(EXPERIMENT, at.namespace, spec.experiment)
     # A further attempt mounts what the first one found; only before that is anything waited for.
-    names = [] if further else config_maps(spec, known_workspace(resource, spec, world))
-    for said, again in obstacles(at, spec, experiment, names, live):
+    named = [] if further else prerequisites(at, spec, known_workspace(resource, spec, world))
+    for said, again in obstacles(at, spec, experiment, named, live):
         return Plan(status=_status(resource, said, now, "Pending", **told), requeue_after=again)
     assert experiment is not None
     workspace = world.get(WORKSPACE, at.namespace, experiment["spec"]["workspace"])
@@ -194,7 +198,7 @@ def begin(
         inputs = run_inputs.resolved(resource, spec, workspace["metadata"]["name"], world)
         if inputs.said:
             return Plan(status=_status(resource, inputs.said, now, "Pending", **told))
-        request = further.request if further else _asked(spec, workspace, live, names, inputs.artifacts, settings)
+        request = further.request if further else _asked(spec, workspace, live, named, inputs.artifacts, settings)
         wanted = _attempt(
             resource, spec, workspace, workspace_spec, number, settings, past, request, fetched, inputs.artifacts
         )
@@ -271,10 +275,14 @@ def suspended(resource: Json) -> list[Json]:
 
 
 def _asked(
-    spec: TrainingRunSpec, workspace: Json, live: Live, names: list[str], artifacts: Json, settings: Settings
+    spec: TrainingRunSpec,
+    workspace: Json,
+    live: Live,
+    named: list[Prerequisite],
+    artifacts: Json,
+    settings: Settings,
 ) -> Asked:
-    namespace = workspace["metadata"]["namespace"]
-    found = {name: live.get(Read(CONFIG_MAP, namespace, name)) for name in names}
+    found = {each.read.name: live.get(each.read) for each in named if each.read.kind is CONFIG_MAP}
     contents = {name: each for name, each in found.items() if each is not None}
     return reuse.asked(spec, workspace, settings.trainer_image, contents, artifacts)
 
@@ -320,7 +328,7 @@ def held_back(
 
 
 def obstacles(
-    at: Address, spec: TrainingRunSpec, experiment: Json | None, config_map_names: list[str], live: Live
+    at: Address, spec: TrainingRunSpec, experiment: Json | None, named: list[Prerequisite], live: Live
 ) -> Iterator[tuple[list[Json], float | None]]:
     """What stands before the Job, the first thing first, and after how many seconds to ask again by ourselves."""
     if experiment is None:
@@ -341,15 +349,9 @@ def obstacles(
             ),
             None,
         )
-    for name in config_map_names:
-        if live.get(Read(CONFIG_MAP, at.namespace, name)) is None:
-            yield (
-                conditions.waiting(
-                    "WaitingForConfigMap",
-                    f"ConfigMap '{name}' does not exist in namespace '{at.namespace}': apply it; the run follows by itself",
-                ),
-                CONFIG_MAP_SECONDS,
-            )
+    absent = missing(named, live)
+    if absent:
+        yield conditions.waiting(absent.reason, absent.message), PREREQUISITE_SECONDS
 
 
 def known_workspace(resource: Json, spec: TrainingRunSpec, world: World) -> WorkspaceSpec | None:
@@ -408,30 +410,23 @@ def _attempt(
 
 
 def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) -> Plan:
-    pods = present_pods(job, world)
+    pod = newest(present_pods(job, world))
     name = job["metadata"]["name"]
     told = {"attempt": attempt_of(job, resource), "job": name}
     told |= run_inputs.facts(run_inputs.given_to(job)) | so_far(resource, job).written()
     if queue := local_queue(job):
         return Plan(status=_status(resource, in_local_queue(name, queue), now, "Queued", **told))
-    if not pods:
-        events = live.get(Refusals(job["metadata"]["namespace"]))
-        finding = diagnosis.refused(events_of(events, job["metadata"]["uid"]))
-        said = conditions.waiting(finding.reason, finding.message) if finding else pod_starting(job)
-        return Plan(
-            status=_status(resource, said, now, "Pending", **told), requeue_after=next_look(age_seconds(job, now))
-        )
-    pod = newest(pods)
-    finding = diagnosis.unscheduled(pod) or diagnosis.blocked(pod, "environment.image")
-    if finding:
-        message = f"{finding.message}; apply the change {ANOTHER_NAME}" if finding.is_users else finding.message
-        said = (conditions.stalled if finding.is_users else conditions.waiting)(finding.reason, message)
-        return Plan(status=_status(resource, said, now, "Pending", **told))
+    if is_ending(job):
+        # The Job's controller takes its pods away before it says that the Job has failed; what was said last still holds.
+        return NOTHING
+    finding = why_waiting.finding(job, pod, world, live)
+    if finding or pod is None:
+        return held_up(resource, job, pod, finding, told, now)
     told |= {"code": fetched_code(pod) or None}
     asked = stages.live_status(pod)
     words = live.get(asked) if asked else None
-    again = None
-    match stages.stage(pod, name, words, age_seconds(job, now), now):
+    age, again = age_seconds(job, now), None
+    match stages.stage(pod, name, words, age, now):
         case stages.NotYetTold(seconds) if is_told(resource, job):
             return Plan(requeue_after=seconds)
         case stages.NotYetTold(seconds):
@@ -442,6 +437,8 @@ def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) 
             told |= stages.told(resource.get("status") or {}, told["attempt"], words)
         case None:
             said, phase = pod_starting(job), "Pending"
+            # Of what happens in a container's turn, the pod's own events tell.
+            again = None if has_begun(pod) and age >= EVENTS_SECONDS else next_look(pod, now)
     new = _status(resource, said, now, phase, **told)
     words_only = stages.only_words_changed(resource.get("status") or {}, new)
     return Plan(status=new, requeue_after=again, words_only=words_only)
@@ -462,6 +459,21 @@ def in_local_queue(job: str, queue: str) -> list[Json]:
     )
 
 
+def held_up(resource: Json, job: Json, pod: Json | None, finding: Finding | None, told: Json, now: datetime) -> Plan:
+    """It waits for a pod, or for what keeps the pod from its work; looked at again, since events of nodes, volumes and
+    quotas do not come to us."""
+    if finding is None:
+        said = pod_starting(job)
+    elif finding.is_users:
+        said = conditions.stalled(finding.reason, f"{finding.message}; apply the change {ANOTHER_NAME}")
+    else:
+        said = conditions.waiting(finding.reason, finding.message)
+    present = resource.get("status") or {}
+    told |= stages.known(present, told["attempt"])
+    phase = present["phase"] if pod is not None and is_told(resource, job) else "Pending"
+    return Plan(status=_status(resource, said, now, phase, **told), requeue_after=next_look(pod or job, now))
+
+
 def pod_starting(job: Json) -> list[Json]:
     """The same words from the Job's making until the script runs: what happens to a pod on its way is no write worth."""
     because = History.of_job(job).because
@@ -469,18 +481,10 @@ def pod_starting(job: Json) -> list[Json]:
     return conditions.waiting(JOB_CREATED, f"Job '{job['metadata']['name']}' is made{why}; its pod is starting")
 
 
-def age_seconds(job: Json, now: datetime) -> float:
-    made = job["metadata"].get("creationTimestamp")
-    return (now - datetime.fromisoformat(made)).total_seconds() if made else MOST_EVENTS_SECONDS
-
-
-def next_look(age: float) -> float:
-    """In as many seconds as the Job is old, within bounds."""
-    return min(MOST_EVENTS_SECONDS, max(EVENTS_SECONDS, age)) if age >= EVENTS_SECONDS else EVENTS_SECONDS - age
-
-
-def newest(pods: list[Json]) -> Json:
-    return max(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]))
+def newest(pods: list[Json]) -> Json | None:
+    return max(
+        pods, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]), default=None
+    )
 
 
 # --- when it is to end ------------------------------------------------------------------------------------------------
@@ -568,13 +572,13 @@ def last_words(job: Json, world: World) -> tuple[Json | None, LastWords]:
         words = LastWords.of(pod)
         if words.are_there:
             return pod, words
-    return (newest(pods) if pods else None), LastWords()
+    return newest(pods), LastWords()
 
 
 def has_lost_its_pod(job: Json, pod: Json | None) -> bool:
     """No last words will come: the platform ended the pod, or the Job's own controller deleted it at its deadline."""
     if pod is not None:
-        return is_gone(pod) or diagnosis.evicted(pod) is not None or disruption(job, pod, LastWords()) is not None
+        return is_gone(pod) or starting.evicted(pod) is not None or disruption(job, pod, LastWords()) is not None
     return any(
         each.get("type") == "Failed" and each.get("reason") == "DeadlineExceeded"
         for each in (job.get("status") or {}).get("conditions") or []
@@ -662,7 +666,7 @@ def failed(
     pod, words = last_words(job, world)
     if not words.are_complete and is_still_hoped_for(job, now) and not has_lost_its_pod(job, pod):
         return Plan(requeue_after=1.0)
-    finding = _cause(job, pod, words, memory_limit(spec, known_workspace(resource, spec, world)))
+    finding = _cause(resource, job, pod, words, memory_limit(spec, known_workspace(resource, spec, world)))
     past, why = spent(resource, job, world, now), disruption(job, pod, words)
     if why is not None:
         has_more = past.disruptions < MOST_DISRUPTIONS
@@ -682,8 +686,8 @@ def failed(
     )
 
 
-def disrupted_too_often(past: History, why: str) -> diagnosis.Finding:
-    return diagnosis.Finding(
+def disrupted_too_often(past: History, why: str) -> Finding:
+    return Finding(
         "DisruptedTooOften",
         f"the platform ended {past.disruptions} attempts, and no more are made; the last one because {why}. See what "
         f"becomes of the nodes with `kubectl get events`, then apply the run {ANOTHER_NAME}",
@@ -698,55 +702,62 @@ def memory_limit(spec: TrainingRunSpec, workspace: WorkspaceSpec | None) -> str:
     return f"limits.memory{f', {amount},' if amount else ''} of instance type '{name}'"
 
 
-def _cause(job: Json, pod: Json | None, words: LastWords, limit: str) -> diagnosis.Finding:
+def _cause(resource: Json, job: Json, pod: Json | None, words: LastWords, limit: str) -> Finding:
     """The recorder's last words, then the wrapper's; what was written before the end was known (provisional) counts
     after what the node knows."""
     name = job["metadata"]["name"]
+    # What never started has left no words, and what the recorder makes of that is only that it heard none.
+    if pod is not None and (found := starting.not_started(pod, "environment.image")):
+        return found
     if told := words.cause:
         return told
     if words.fetch_state.get("reason") == "OOMKilled":
-        return diagnosis.Finding(
+        return Finding(
             "CodeUnavailable",
             f"container '{fetching.CONTAINER}' of Job '{name}' was killed because it needed more than {fetching.MEMORY} of "
             "memory: name a smaller repository or archive in spec.code, without data in it, or fewer files in the inputs",
         )
     if words.environment_state.get("reason") == "OOMKilled":
-        return diagnosis.Finding(
+        return Finding(
             "OutOfMemory",
             f"container '{preparing.CONTAINER}' of Job '{name}' was killed, because installing the packages needed more memory "
             f"than {limit}: name a larger one in instanceType, or an image that has the packages in environment.image",
         )
     if words.training_state.get("reason") == "OOMKilled":
-        return diagnosis.Finding(
+        return Finding(
             "OutOfMemory",
             f"the pod of Job '{name}' was killed because it needed more memory than {limit}: name a larger one in "
             "instanceType, or raise the limit in the Workspace's spec.instanceTypes",
         )
-    if pod is not None and (lost := diagnosis.evicted(pod)):
-        return lost
+    if pod is not None and (found := starting.evicted(pod) or starting.init_failed(pod)):
+        return found
     for each in (job.get("status") or {}).get("conditions") or []:
         if each.get("type") == "Failed" and each.get("reason") == "DeadlineExceeded":
-            return diagnosis.Finding(
-                "TimedOut", f"Job '{name}' took longer than limits.timeout and limits.finalizing together"
-            )
+            return overdue(resource, name)
     if words.has_succeeded:
         return words.not_stored(name)
     if told := words.provisional_cause:
         return told
-    first = _init_failure(pod) if pod is not None else None
-    code = (words.training_state or first or {}).get("exitCode")
+    code = words.training_state.get("exitCode")
     said = f"exit code {code}" if code is not None else "its pod is gone"
-    return diagnosis.Finding(
+    return Finding(
         "InternalError", f"Job '{name}' failed without a word ({said}): see `kubectl logs job/{name} --all-containers`"
     )
 
 
-def _init_failure(pod: Json) -> Json | None:
-    for each in (pod.get("status") or {}).get("initContainerStatuses") or []:
-        found = (each.get("state") or {}).get("terminated")
-        if found and found.get("exitCode"):
-            return dict(found)
-    return None
+def overdue(resource: Json, job: str) -> Finding:
+    """Its Job's deadline has passed. Of one that never started, what it waited for is known from the status alone: the
+    pod that could tell is gone."""
+    status = resource.get("status") or {}
+    if status.get("startTime"):
+        return Finding("TimedOut", f"Job '{job}' took longer than limits.timeout and limits.finalizing together")
+    last = conditions.find(status, "Ready")
+    words = f" ({last['reason']}: {last['message']})" if last.get("reason") else ""
+    return Finding(
+        "TimedOut",
+        f"Job '{job}' was given up at its deadline, which is limits.timeout, limits.finalizing and an hour, before the "
+        f"script started{words}",
+    )
 
 
 def _told(resource: Json, job: Json, now: datetime, found: Json) -> Json:

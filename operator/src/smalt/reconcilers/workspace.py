@@ -13,12 +13,15 @@ from smalt.api.schema import Json
 from smalt.api.workspace import WorkspaceSpec
 from smalt.builders import preparing, tracking
 from smalt.builders.volumes import claimed
-from smalt.reconcilers import budget, diagnosis, queueing, retention
+from smalt.reconcilers import budget, diagnosis, instance_types, queueing, retention
 from smalt.reconcilers.budget import Verdict
+from smalt.reconcilers.causes import admission, scheduling, starting, volumes
+from smalt.reconcilers.causes import pod as causes
+from smalt.reconcilers.causes.finding import Finding
 from smalt.reconcilers.plan import Child, Plan
 from smalt.reconcilers.queueing import Admission
 from smalt.reconcilers.reporting import InvalidSpec, invalid, only_counts_changed, parsed, status
-from smalt.reconcilers.world import Live, LiveRead, Read, World
+from smalt.reconcilers.world import Live, LiveRead, Occupied, Read, Warnings, World, events_of
 from smalt.settings import Settings
 
 COUNTED = ("pending", "running", "succeeded", "failed", "canceled")
@@ -33,7 +36,16 @@ def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
         spec = parsed(WorkspaceSpec, resource)
     except InvalidSpec:
         return ()
-    return () if tracking.external(spec) else (Read(SECRET, at.namespace, tracking.child_name(at.name)),)
+    wanted: list[LiveRead] = [Occupied()] if world.nodes() else []
+    if tracking.external(spec):
+        return tuple(wanted)
+    name = tracking.child_name(at.name)
+    wanted.append(Read(SECRET, at.namespace, name))
+    if is_unbound(world.get(CLAIM, at.namespace, name)):
+        wanted.append(Warnings(at.namespace, CLAIM))
+    for pod in server_pods(at, world):
+        wanted += causes.reads(pod, world, now)
+    return tuple(dict.fromkeys(wanted))
 
 
 def plan(resource: Json, world: World, live: Live, now: datetime, settings: Settings) -> Plan:
@@ -54,12 +66,18 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
     )
     old, next_old = retention.due(resource, spec.retention.finished_runs if spec.retention else None, world, now)
     # The Secret's UID belongs into the server's template, so the server follows as soon as the Secret exists.
-    looks = (REST_SECONDS if secret or tracking.external(spec) else 0.0, judged.again, places.again, next_old)
+    looks = (
+        next_look_at(at, world, now) if secret or tracking.external(spec) else 0.0,
+        judged.again,
+        places.again,
+        next_old,
+    )
     new = status(
         resource,
-        said(at, spec, world) + conditions.in_use(users) + judged.said,
+        said(at, spec, world, live) + conditions.in_use(users) + judged.said,
         now,
         trackingUri=tracking.access(at, spec, "runs").uri,
+        instanceTypes=instance_types.offered(at, spec, world.nodes(), live.get(Occupied()) or {}, settings),
         runs=counts(at, world),
         queue=places.queue,
         usage=used,
@@ -70,11 +88,19 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
         status=new,
         apply=children(at, spec, world, secret, settings),
         requeue_after=min(seconds for seconds in looks if seconds is not None),
-        counts_only=only_counts_changed(resource, new, "runs", "usage", "modelVersions"),
+        counts_only=only_counts_changed(resource, new, "runs", "usage", "modelVersions", "instanceTypes"),
         is_awaited=places.queue != (resource.get("status") or {}).get("queue"),
         delete=old,
         wake=places.wake,
     )
+
+
+def next_look_at(at: Address, world: World, now: datetime) -> float:
+    """Soon while something is under way that no event of what is watched would tell."""
+    claim = world.get(CLAIM, at.namespace, tracking.child_name(at.name))
+    waiting = [pod for pod in server_pods(at, world) if causes.is_pending(pod)]
+    waiting += [claim] if claim and is_unbound(claim) else []
+    return min((causes.next_look(each, now) for each in waiting), default=REST_SECONDS)
 
 
 def children(
@@ -112,7 +138,7 @@ def children(
     return tuple(made)
 
 
-def said(at: Address, spec: WorkspaceSpec, world: World) -> list[Json]:
+def said(at: Address, spec: WorkspaceSpec, world: World, live: Live) -> list[Json]:
     """Ready when the server answers; else the deepest cause that can be seen."""
     elsewhere = tracking.external(spec)
     if elsewhere:
@@ -123,13 +149,13 @@ def said(at: Address, spec: WorkspaceSpec, world: World) -> list[Json]:
     if server and is_available(server):
         words = f"the tracking server answers at {tracking.tracking_uri(at)}{unlike(claim, spec)}"
         return conditions.ready("Available", words)
-    if claim and (claim.get("status") or {}).get("phase") == "Pending" and not claim["spec"].get("storageClassName"):
+    if claim and is_unbound(claim) and not claim["spec"].get("storageClassName"):
         return conditions.stalled(
             "NoStorageClass",
             f"volume claim '{name}' names no StorageClass and the cluster has no default one: set "
             "spec.storage.storageClassName, or mark a class with storageclass.kubernetes.io/is-default-class=true",
         )
-    finding = server_trouble(at, world)
+    finding = server_trouble(at, world, live)
     if finding:
         return (conditions.stalled if finding.is_users else conditions.waiting)(finding.reason, finding.message)
     if claim and (claim.get("status") or {}).get("phase") == "Lost":
@@ -152,34 +178,33 @@ def unlike(claim: Json | None, spec: WorkspaceSpec) -> str:
     return ""
 
 
-def server_trouble(at: Address, world: World) -> diagnosis.Finding | None:
-    claim = world.get(CLAIM, at.namespace, tracking.child_name(at.name))
-    unmade = diagnosis.unmade(world.get(APPS_DEPLOYMENT, at.namespace, tracking.child_name(at.name)) or {})
+def server_trouble(at: Address, world: World, live: Live) -> Finding | None:
+    name = tracking.child_name(at.name)
+    unmade = admission.unmade(world.get(APPS_DEPLOYMENT, at.namespace, name) or {})
     if unmade:
         return unmade
-    pods = [pod for pod in world.labelled(POD, at) if is_trackings(pod)]
-    for pod in pods:
-        stuck = diagnosis.blocked(pod, "the operator's SMALT_TRACKING_IMAGE")
+    claim = world.get(CLAIM, at.namespace, name)
+    for pod in server_pods(at, world):
+        stuck = starting.blocked(pod, "the operator's SMALT_TRACKING_IMAGE")
         if stuck:
             return stuck._replace(reason="TrackingFailed")
         for each in diagnosis.statuses(pod):
             ended = (each.get("lastState") or {}).get("terminated")
             if ended and each.get("restartCount", 0) >= 2:
                 words = last_line(ended.get("message") or "")
-                return diagnosis.Finding(
+                return Finding(
                     "TrackingFailed",
                     f"the tracking server ends again and again (exit {ended.get('exitCode')}{words}): "
                     f"see `kubectl logs {pod['metadata']['name']} --previous`",
                 )
-        unfit = diagnosis.unscheduled(pod)
-        if unfit and claim and (claim.get("status") or {}).get("phase") == "Pending":
-            wanted = claim["spec"].get("storageClassName")
-            return diagnosis.Finding(
-                "VolumePending",
-                f"volume claim '{claim['metadata']['name']}' of StorageClass '{wanted}' is not bound yet: {unfit.message}",
-            )
-        if unfit:
-            return unfit
+        if claim and scheduling.is_unscheduled(pod):
+            events = events_of(live.get(Warnings(at.namespace, CLAIM)), claim["metadata"]["uid"])
+            unbound = volumes.unbound(name, claim, events, scheduling.blames_a_claim(pod))
+            if unbound:
+                return unbound
+        found = causes.finding(pod, world, live, "the operator's SMALT_TRACKING_IMAGE")
+        if found:
+            return found
     return None
 
 
@@ -189,9 +214,16 @@ def last_line(log: str) -> str:
     return f": {lines[-1][:300]}" if lines else ""
 
 
-def is_trackings(pod: Json) -> bool:
-    component = pod["metadata"].get("labels", {}).get("app.kubernetes.io/component")
-    return bool(component == tracking.COMPONENT)
+def server_pods(at: Address, world: World) -> list[Json]:
+    return [
+        pod
+        for pod in world.labelled(POD, at)
+        if pod["metadata"].get("labels", {}).get("app.kubernetes.io/component") == tracking.COMPONENT
+    ]
+
+
+def is_unbound(claim: Json | None) -> bool:
+    return claim is not None and (claim.get("status") or {}).get("phase") == "Pending"
 
 
 def is_available(server: Json) -> bool:

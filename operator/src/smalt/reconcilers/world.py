@@ -65,6 +65,9 @@ class World(Protocol):
     def highest_version(self, family: Address) -> int:
         """The highest version of a model that was ever given, whether it is still there or not; 0 when none was."""
 
+    def nodes(self) -> list[Json]:
+        """The cluster's nodes; none where the operator serves one namespace and may not look at them."""
+
     def families(self, workspace: Address) -> list[Address]:
         """The models that have, or once had, versions in the Workspace."""
 
@@ -86,6 +89,19 @@ class Refusals:
 
 
 @dataclass(frozen=True)
+class Warnings:
+    """The warnings about the namespace's objects of one kind, read live; all who ask within seconds share one answer."""
+
+    namespace: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Occupied:
+    """What the pods of all namespaces ask for, in sums by node and resource; read live, some seconds old at most."""
+
+
+@dataclass(frozen=True)
 class Labelled:
     """A list by labels, read live, where acting on a stale cache could not be undone."""
 
@@ -102,7 +118,7 @@ class StatusOf:
     address: str
 
 
-LiveRead = Read | Refusals | Labelled | StatusOf
+LiveRead = Read | Refusals | Warnings | Occupied | Labelled | StatusOf
 Live = Mapping[LiveRead, Json | None]
 
 
