@@ -58,10 +58,11 @@ SCRIPT = """
 import json, os, pathlib
 import tiny_thing
 print(json.dumps({"metric": "answer", "value": tiny_thing.ANSWER}))
-seen = json.dumps(dict(os.environ)) + "".join(
-    path.read_text(errors="replace") for path in pathlib.Path("/smalt").rglob("*") if path.is_file() and os.access(path, os.R_OK)
-)
-assert os.environ["PART"] + "-of-the-index" not in seen, "the script can see the password"
+password = (os.environ["PART"] + "-of-the-index").encode()
+assert password not in json.dumps(dict(os.environ)).encode(), "the script has the password among its variables"
+for path in pathlib.Path("/smalt").rglob("*"):
+    if path.is_file() and os.access(path, os.R_OK):
+        assert password not in path.read_bytes(), f"the script can read the password in {path}"
 """
 
 
