@@ -68,7 +68,8 @@ def test_every_fact_of_a_good_run_arrives() -> None:
     assert facts["metrics"] == {"auc": 0.9}
     assert facts["outputs"] == {"model": ARTIFACT}
     assert facts["tracking"] == {"runId": "a", "url": "/#/experiments/1/runs/a"}
-    assert facts["digests"].keys() == {"run", "code", "data", "environment", "parameters"}
+    parts = {"code", "data", "environment", "parameters", "command", "variables"}
+    assert facts["digests"].keys() == {"run", *parts}
     assert facts["digests"]["data"] == dict.fromkeys(SPEC["inputs"], DIGEST)
     assert run_results.non_finite(found) == ["loss"]
 

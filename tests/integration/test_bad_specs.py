@@ -230,6 +230,31 @@ BAD = (
         ("spec.instanceTypes", "32"),
         instanceTypes={f"t{number}": {} for number in range(33)},
     ),
+    workspace("no run at a time", ("spec.policy.maxConcurrentRuns", "1"), policy__maxConcurrentRuns=0),
+    workspace("more runs at a time than can be listed", ("maxConcurrentRuns", "1000"), policy__maxConcurrentRuns=1001),
+    workspace("half a run at a time", ("maxConcurrentRuns", "integer"), policy__maxConcurrentRuns=0.5),
+    workspace("a budget of nothing in particular", ("spec.policy.budget", "cpuHours: 500"), policy__budget={}),
+    workspace("a budget below nothing", ("cpuHours", "greater than or equal to 0"), policy__budget={"cpuHours": -1}),
+    workspace("a budget in words", ("gpuHours", "string"), policy__budget={"gpuHours": "40h"}),
+    workspace("no image at all allowed", ("spec.policy.allowedImages", "at least 1"), policy__allowedImages=[]),
+    workspace(
+        "a pattern of images with a shell's meaning",
+        ("allowedImages", "'$(id)'", "registry.example/team/*"),
+        policy__allowedImages=["$(id)"],
+    ),
+    workspace(
+        "a pattern of images with a second line",
+        ("allowedImages", "no pattern", "registry.example/team/*"),
+        policy__allowedImages=["registry.example/*\n*"],
+    ),
+    workspace("runs kept for a month by name", ("finishedRuns", "'1 month'", "30d"), retention__finishedRuns="1 month"),
+    workspace("runs kept for part of a second", ("finishedRuns", "'500ms'", "12h"), retention__finishedRuns="500ms"),
+    workspace("runs kept for a negative time", ("finishedRuns", "'-1d'", "30d"), retention__finishedRuns="-1d"),
+    workspace(
+        "a queue of another namespace",
+        ("queueName", "'team-b/queue'", "my-code"),
+        instanceTypes={"gpu": {"queueName": "team-b/queue"}},
+    ),
     experiment("a name that begins with a digit", ("metadata.name", "'9x'", "churn-lr"), name="9x"),
     experiment("a name with a dot", ("metadata.name", "'trials.may'", "churn-lr"), name="trials.may"),
     experiment("a workspace with a line break", ("spec.workspace", "no name", "churn-lr"), workspace="lab\n"),
@@ -395,6 +420,10 @@ BAD = (
         ("environmentVariables", "'a-b'", "OMP_NUM_THREADS"),
         environmentVariables={"a-b": "1"},
     ),
+    run("a priority class that is no name", ("priorityClassName", "'../high'"), priorityClassName="../high"),
+    run("a suspension in words", ("spec.suspend", "boolean"), suspend="yes"),
+    run("a cancellation in words", ("spec.cancel", "boolean"), cancel="now"),
+    run("retries below nothing", ("spec.limits.retries", "0"), limits={"retries": -1}),
     run("an input called null", ("inputs", "'null'", "quote"), inputs={"null": INPUT}),
     run("an input over http", ("path", "'http://x/y'", "https://"), inputs={"train": INPUT | {"path": "http://x/y"}}),
     run("an input called a-b", ("inputs", "'a-b'", "train"), inputs={"a-b": INPUT}),
@@ -762,6 +791,7 @@ FULL_RUN = changed(
         "parameters": {"C": 1},
         "outputs": {"model": {"type": "customModel"}},
         "instanceType": "gpu",
+        "priorityClassName": "low",
         "limits": {"timeout": "1h"},
         "register": {"model": "churn", "from": "model"},
     },
@@ -779,9 +809,14 @@ CHANGES = (
             "parameters": {"C": 2},
             "outputs": {"more": {"type": "uriFolder"}},
             "instanceType": "cpu",
+            "priorityClassName": "high",
             "limits": {"timeout": "2h"},
             "register": {"stage": "Production"},
         }.items()
+    ),
+    *(
+        Change(f"TrainingRun: cancel {value}", changed(RUN, {"cancel": True}), {"cancel": value}, ("cancel", ANOTHER))
+        for value in (False, None)
     ),
     Change("TrainingRun: parameters taken away", FULL_RUN, {"parameters": None}, ("parameters", ANOTHER)),
     Change("Experiment: workspace", EXPERIMENT, {"workspace": "other"}, ("'lab'", "'other'", "another name")),
@@ -817,3 +852,19 @@ def test_what_must_not_change_is_refused_in_words(plane: ControlPlane, change: C
     patch = json.dumps({"spec": change.patch})
     command = ["-n", namespace, "patch", plural, base["metadata"]["name"], "--type=merge", "-p", patch]
     refused_with(plane, change.words, *command)
+
+
+def test_a_run_is_suspended_and_resumed_and_canceled_as_often_as_one_likes(plane: ControlPlane) -> None:
+    namespace = f"bad-{uuid.uuid4().hex[:8]}"
+    plane.kubectl("create", "namespace", namespace)
+    plane.kubectl("-n", namespace, "create", "-f", "-", stdin=json.dumps(changed(FULL_RUN, {})))
+    edits: tuple[Json, ...] = (
+        {"suspend": True},
+        {"suspend": False},
+        {"suspend": None},
+        {"cancel": False},
+        {"cancel": True},
+    )
+    for edit in (*edits, {"cancel": True}, {"suspend": True}):
+        patch = json.dumps({"spec": edit})
+        plane.kubectl("-n", namespace, "patch", "trainingrun", "first", "--type=merge", "-p", patch)

@@ -133,6 +133,13 @@ def test_every_right_is_used_and_none_is_missing(installed: ControlPlane, namesp
         # A Job that gets no pod is asked for its events; meanwhile the lease is renewed.
         until(lambda: ("list", "", "events") in audit(installed)[0])
         until(lambda: ("update", "coordination.k8s.io", "leases") in audit(installed)[0])
+        # A Job is suspended with its run, and a run that is older than its Workspace keeps it is deleted.
+        merge = ["--type=merge", "-p"]
+        installed.kubectl("-n", namespace, "patch", "trainingrun", "unplayed", *merge, '{"spec": {"suspend": true}}')
+        until(lambda: ("patch", "batch", "jobs") in audit(installed)[0])
+        kept = '{"spec": {"retention": {"finishedRuns": "1s"}}}'
+        installed.kubectl("-n", namespace, "patch", "workspace", "quickstart", *merge, kept)
+        until(lambda: ("delete", "smalt.dev", "trainingruns") in audit(installed)[0])
         installed.kubectl("-n", namespace, "delete", "modeldeployment", "breast-cancer")
         unused = ["wait", "--for=condition=InUse=False", "--timeout=30s", "workspace/quickstart"]
         installed.kubectl("-n", namespace, *unused)

@@ -74,6 +74,15 @@ class MemoryApi:
             raise Conflict("changed since", 409)
         return self.put(kind, merged(present, {"status": difference}))
 
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, version: str) -> None:
+        self._write("DELETE", kind, {"metadata": {"name": name}})
+        present = self.objects.get((kind.kind, namespace, name))
+        if present is None:
+            raise NotFound("gone", 404)
+        if (present["metadata"]["uid"], present["metadata"]["resourceVersion"]) != (uid, version):
+            raise Conflict("changed since", 409)
+        del self.objects[kind.kind, namespace, name]
+
     def _write(self, verb: str, kind: Kind, manifest: Json) -> None:
         self._answer()
         self.writes.append(f"{verb} {kind.kind}/{manifest['metadata']['name']}")

@@ -48,8 +48,12 @@ class Rest:
         kind = found["kind"].removesuffix("List")
         return [item | {"kind": kind, "apiVersion": found["apiVersion"]} for item in found["items"]]
 
-    def create(self, plural: str, manifest: Json) -> Json:
-        return self._request("POST", plural, body=manifest)
+    def create(self, plural: str, manifest: Json, rest: str = "") -> Json:
+        """`rest` is the path below the collection, for what belongs to an object."""
+        return self._request("POST", plural, rest, body=manifest)
+
+    def delete(self, plural: str, name: str, options: Json) -> Json:
+        return self._request("DELETE", plural, f"/{name}", body=options)
 
     def apply(self, plural: str, manifest: Json, dry_run: bool = False) -> Json:
         """Server-side apply, as a manager of its own."""

@@ -120,7 +120,8 @@ def test_a_run_canceled_before_it_began_ends_at_once_but_not_before_looking_for_
     it = run(cancel=True)
     read = Read(JOB, NAMESPACE, "first-1")
     assert reconciler.reads(it, store_of(it), NOW) == (read,)
-    assert planned(it, live={read: None}).status["phase"] == "Canceled"
+    status = planned(it, live={read: None}).status
+    assert (status["phase"], status["workspace"]) == ("Canceled", "lab"), "which keeps it as long as the others"
     found = planned(it, live={read: job(it)})
     assert [child.name for child in found.apply] == ["first-1"] and said(found.status)["reason"] == "Canceling"
     stranger = job(run("other"))

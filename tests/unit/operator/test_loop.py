@@ -11,6 +11,7 @@ from smalt.api.kinds import EXPERIMENT, JOB, POD, TRAINING_RUN, WORKSPACE, Kind
 from smalt.api.references import address
 from smalt.engine.burst import BURST, BURST_SECONDS
 from smalt.engine.loop import COUNTS_SECONDS, HOLD_SECONDS, Loop, difference
+from smalt.errors import Conflict
 from smalt.metrics import Metrics
 from support.memory_api import MemoryApi, merged
 from support.resources import NAMESPACE, SETTINGS, experiment, finished_run, pod, run, said, workspace
@@ -233,3 +234,72 @@ async def test_a_first_status_waits_for_a_burst_of_jobs_and_a_later_one_does_not
     )
     await bench.reconcile(TRAINING_RUN, run())
     assert bench.api.writes[2:] == ["STATUS TrainingRun/first"]
+
+
+KEPT_AN_HOUR: Json = {"retention": {"finishedRuns": "1h"}}
+
+
+def old_run(name: str = "old") -> Json:
+    return finished_run(name, workspace="lab")
+
+
+async def test_an_old_run_is_deleted_as_it_was_seen_and_no_other() -> None:
+    bench = Bench((WORKSPACE, workspace(KEPT_AN_HOUR)), (TRAINING_RUN, old_run()))
+    await bench.reconcile(WORKSPACE, workspace())
+    assert "DELETE TrainingRun/old" in bench.api.writes
+    assert await bench.api.find(TRAINING_RUN, NAMESPACE, "old") is None
+
+
+async def test_an_old_run_that_has_changed_since_stays_until_it_is_looked_at_again() -> None:
+    bench = Bench((WORKSPACE, workspace(KEPT_AN_HOUR)), (TRAINING_RUN, old_run()))
+    bench.api.put(TRAINING_RUN, old_run() | {"spec": old_run()["spec"] | {"suspend": True}})
+    await bench.reconcile(WORKSPACE, workspace())
+    assert await bench.api.find(TRAINING_RUN, NAMESPACE, "old") is not None
+    assert bench.loop.store.get(TRAINING_RUN, NAMESPACE, "old") is not None
+
+
+async def test_an_old_run_whose_deletion_was_missed_is_forgotten() -> None:
+    bench = Bench((WORKSPACE, workspace(KEPT_AN_HOUR)), (TRAINING_RUN, old_run()))
+    bench.api.objects.clear()
+    bench.api.put(WORKSPACE, workspace(KEPT_AN_HOUR))
+    bench.put(WORKSPACE, workspace(KEPT_AN_HOUR))
+    await bench.reconcile(WORKSPACE, workspace())
+    assert bench.loop.store.get(TRAINING_RUN, NAMESPACE, "old") is None
+
+
+def queued_run(name: str) -> Json:
+    condition = {"type": "Ready", "status": "False", "reason": "Queued", "message": ""}
+    return run(name, status={"observedGeneration": 1, "phase": "Queued", "conditions": [condition]})
+
+
+async def test_a_place_is_given_at_once_and_who_got_it_is_woken() -> None:
+    limited = workspace({"policy": {"maxConcurrentRuns": 1}})
+    bench = Bench((WORKSPACE, limited), (EXPERIMENT, experiment()), (TRAINING_RUN, queued_run("first")))
+    await waiting_in(bench.loop)
+    await bench.reconcile(WORKSPACE, limited)
+    assert bench.status(WORKSPACE, limited)["queue"] == {"admitted": ["first"], "lastServed": "trials"}
+    assert address(TRAINING_RUN, run()) in await waiting_in(bench.loop)
+
+
+async def waiting_in(loop: Loop) -> list[Any]:
+    """All that waits in the queue, taken out."""
+    found = []
+    while len(loop.queue):
+        found.append(await loop.queue.get())
+        loop.queue.done(found[-1])
+    return found
+
+
+async def test_of_two_operators_only_one_gives_the_last_place_away() -> None:
+    limited = workspace({"policy": {"maxConcurrentRuns": 1}})
+    world = [(EXPERIMENT, experiment()), (TRAINING_RUN, queued_run("a")), (TRAINING_RUN, queued_run("b"))]
+    bench = Bench((WORKSPACE, limited), *world)
+    other = Loop(bench.api, SETTINGS, Metrics(), clock=bench.clock)
+    other.is_leading = True
+    for kind in (WORKSPACE, EXPERIMENT, TRAINING_RUN):
+        for each in bench.loop.store.all(kind):
+            other.absorb(kind, each)
+    await bench.reconcile(WORKSPACE, limited)
+    with pytest.raises(Conflict):
+        await other.reconcile(address(WORKSPACE, limited))
+    assert bench.status(WORKSPACE, limited)["queue"]["admitted"] == ["a"]

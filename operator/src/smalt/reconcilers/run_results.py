@@ -118,17 +118,20 @@ def _digests(found: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
     image = image_digest(pod) if pod else ""
     if image:
         parts["image"] = image
-    complete = all(key in parts for key in ("code", "environment", "parameters")) and len(parts.get("data", {})) == len(
-        spec.inputs or {}
-    )
-    return ({"run": run_digest(parts, spec)} if complete else {}) | parts
+    if not parts:
+        return {}
+    parts |= {"command": digest(spec.command), "variables": digest(spec.environment_variables or {})}
+    # A node that does not tell the image would give the same run another digest than one that does.
+    whole = ("code", "environment", "parameters", *(("image",) if pod else ()))
+    if all(key in parts for key in whole) and len(parts.get("data", {})) == len(spec.inputs or {}):
+        return {"run": digest(parts)} | parts
+    return parts
 
 
-def run_digest(parts: Json, spec: TrainingRunSpec) -> str:
-    """All that went in, in one: the parts, the command and the variables."""
-    whole = {**parts, "command": spec.command, "environmentVariables": spec.environment_variables or {}}
-    text = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+def digest(value: object) -> str:
+    """Of a JSON value; of all parts it is the run's own: the same whole for the same parts, wherever and whenever."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def image_digest(pod: Json) -> str:

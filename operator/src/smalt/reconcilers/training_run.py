@@ -530,6 +530,8 @@ def canceled(resource: Json, spec: TrainingRunSpec, job: Json | None, world: Wor
     told = kept(resource, "tracking", "metrics", "digests")
     found = facts(words.facts, pod, spec)
     told |= _told(resource, job, now, found) if job else {"completionTime": conditions.instant(now)}
+    # One that never began belongs to its Workspace too, which keeps it as long as the others.
+    told.setdefault("workspace", ((_workspace_of(resource, spec, world) or {}).get("metadata") or {}).get("name"))
     past = spent(resource, job, world, now) if job else so_far(resource, None)
     stored = "what it had stored until then is kept" if job else "it had not begun"
     said = conditions.stalled("Canceled", f"TrainingRun '{at.name}' was canceled by spec.cancel: {stored}")
