@@ -30,7 +30,7 @@ check: $(READY) ## format, lint, types, import contracts, generated files, unit,
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m smalt.crds --check
-	$(BIN)/python -m pytest -q -m "not controlplane and not cluster and not slow" tests/unit tests/golden tests/contract
+	$(BIN)/python -m pytest -q -n 2 -m "not controlplane and not cluster and not slow" tests/unit tests/golden tests/contract
 
 format: $(READY) ## format and sort the code
 	$(BIN)/ruff format .

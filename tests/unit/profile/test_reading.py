@@ -226,6 +226,7 @@ def test_every_type_of_parquet_is_read(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
 def test_of_20_000_columns_the_first_and_the_target_are_profiled_and_told(tmp_path: Path, form: str) -> None:
     table = wide(20_000, 12)
