@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from demo.__main__ import install
 from demo.kubectl import REPOSITORY, Kubectl
 from support.readme import Block, inline_commands, of_language
 
@@ -83,6 +84,8 @@ def demo_was_run(smalt: Kubectl, environment: dict[str, str]) -> Iterator[None]:
     assert re.search(r"^prediction: ", finished.stdout, re.MULTILINE)
     yield
     Kubectl(environment, "quickstart")("delete", "namespace", "quickstart", "--ignore-not-found", "--wait=false")
+    # README ends with taking Smalt away, which other tests need.
+    install(smalt)
 
 
 @pytest.mark.slow

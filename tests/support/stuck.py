@@ -284,7 +284,7 @@ STUCK = (
     Stuck(
         "no-python",
         "NoPython",
-        ("has no python3", "Python 3.9", "environment.image", "under another name"),
+        ("has no", "python3", "Python 3.9", "environment.image", "under another name"),
         mutation={PROGRAM: "/absent/python3"},
         is_kubelets=True,
     ),

@@ -281,3 +281,13 @@ def test_secrets_are_mounted_where_the_image_is_built_and_nowhere_else() -> None
 def test_a_run_without_packages_needs_no_image_of_its_own() -> None:
     [child] = planned(packaged(environment={"image": "python:3.12-slim"})).apply
     assert child.manifest["metadata"]["name"] == "first-1"
+
+
+def test_the_image_is_told_though_the_status_that_told_it_first_was_never_written() -> None:
+    it = run(environment={"pip": ["tiny-thing"]})
+    made = job(it)
+    built = {"job": "environment-abc-1", "image": IMAGE}
+    made["metadata"]["annotations"]["smalt.dev/environment"] = json.dumps(built)
+    running = {"containerStatuses": [{"name": "training", "state": {"running": {}}}]}
+    status = planned(it, made, pod(made, **running)).status
+    assert status["environment"] == built

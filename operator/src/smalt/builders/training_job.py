@@ -38,6 +38,8 @@ ANNOTATION = "smalt.dev/run"
 INPUTS_ANNOTATION = "smalt.dev/inputs"
 # Where the results lie: the run itself names only its experiment, which may be gone by the time the Job ends.
 WORKSPACE_ANNOTATION = "smalt.dev/workspace"
+# The image of the environment and the Job that built it, where one was built.
+ENVIRONMENT_ANNOTATION = "smalt.dev/environment"
 # On a Job that we have suspended, in contrast to one that Kueue holds back.
 STOPPED = "smalt.dev/stopped"
 # What was asked for, where all of it is pinned: see reconcilers/reuse.py.
@@ -85,6 +87,7 @@ class Attempt:
     request: str = ""
     # The image with the packages in it, where one was built.
     built_image: str = ""
+    builder: str = ""
 
     @property
     def image(self) -> str:
@@ -124,6 +127,10 @@ def training_job(attempt: Attempt) -> Json:
         notes[REQUEST_ANNOTATION] = attempt.request
     if attempt.artifacts:
         notes[INPUTS_ANNOTATION] = json.dumps(attempt.artifacts, sort_keys=True)
+    if attempt.built_image:
+        notes[ENVIRONMENT_ANNOTATION] = json.dumps(
+            {"job": attempt.builder, "image": attempt.built_image}, sort_keys=True
+        )
     made["metadata"]["annotations"] = notes
     if attempt.instance.queue_name:
         made["metadata"]["labels"][QUEUE_LABEL] = attempt.instance.queue_name

@@ -5,6 +5,7 @@ One Job builds it for all runs that ask for the same; which one, everybody deriv
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from smalt.api.training_run import ANOTHER_NAME
 from smalt.api.workspace import Images
 from smalt.builders import preparing
 from smalt.builders.environment_job import CONTAINER, environment_job, environment_job_name, key, named_file
-from smalt.builders.training_job import Attempt, needs_packages
+from smalt.builders.training_job import ENVIRONMENT_ANNOTATION, Attempt, needs_packages
 from smalt.reconcilers import diagnosis
 from smalt.reconcilers.causes import scheduling, starting
 from smalt.reconcilers.plan import Child
@@ -67,6 +68,12 @@ def known(run: Json, is_further: bool) -> Image | None:
     """The image that an earlier attempt of the run ran in."""
     found = (run.get("status") or {}).get("environment") or {}
     return Image(str(found["image"]), str(found.get("job") or "")) if is_further and found.get("image") else None
+
+
+def facts(job: Json) -> Json:
+    """What the attempt's Job says of its image: the status that told it first may have been overtaken by the next."""
+    told = (job["metadata"].get("annotations") or {}).get(ENVIRONMENT_ANNOTATION)
+    return {"environment": json.loads(told)} if told else {}
 
 
 def image(

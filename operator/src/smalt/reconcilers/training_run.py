@@ -226,7 +226,7 @@ def begin(
         )
         if not isinstance(found, environment_images.Image):
             return _without_image(resource, found, offer.said, told, now)
-        job = training_job(replace(wanted, built_image=found.name))
+        job = training_job(replace(wanted, built_image=found.name, builder=found.job))
         told["environment"] = {"job": found.job, "image": found.name}
     said = pod_starting(job) + offer.said
     told |= {"attempt": number, "job": job["metadata"]["name"]} | run_inputs.facts(inputs.artifacts)
@@ -414,6 +414,7 @@ def at_work(resource: Json, job: Json, world: World, live: Live, now: datetime) 
     name = job["metadata"]["name"]
     told = {"attempt": attempt_of(job, resource), "job": name}
     told |= run_inputs.facts(run_inputs.given_to(job)) | so_far(resource, job).written()
+    told |= environment_images.facts(job)
     if queue := local_queue(job):
         return Plan(status=_status(resource, in_local_queue(name, queue), now, "Queued", **told))
     if is_ending(job):
@@ -779,6 +780,7 @@ def _told(resource: Json, job: Json, now: datetime, found: Json) -> Json:
         "workspace": (job["metadata"].get("annotations") or {}).get(WORKSPACE_ANNOTATION),
         "startTime": report.get("startTime"),
         "completionTime": report.get("completionTime") or conditions.instant(end or now),
+        **environment_images.facts(job),
         **found,
         **{part: facts for part, facts in both.items() if facts},
     }
