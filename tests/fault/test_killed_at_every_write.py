@@ -42,8 +42,8 @@ ROUNDS_AT_A_TIME = 4
 # Rounds run in threads, and pytest sets a variable for every test.
 ENVIRONMENT = dict(os.environ)
 VOLATILE = frozenset({"uid", "resourceVersion", "creationTimestamp", "managedFields", "lastTransitionTime", "selfLink"})
-# How long a pod was there is another in each round; that it was counted is not.
-MEASURED = frozenset({"cpuHours", "gpuHours"})
+# Another in each round, but there in each: how long a pod lived, and the digest that knows the Workspace by its UID.
+OWN = frozenset({"cpuHours", "gpuHours", "request"})
 
 
 class Operator:
@@ -181,7 +181,7 @@ def end_state(plane: ControlPlane, namespace: str) -> Json:
 def steady(value: Any, namespace: str) -> Any:
     if isinstance(value, dict):
         kept = {
-            key: "measured" if key in MEASURED else steady(each, namespace)
+            key: "its own" if key in OWN else steady(each, namespace)
             for key, each in value.items()
             if key not in VOLATILE and "uid" not in key.lower()
         }
