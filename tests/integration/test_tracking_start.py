@@ -1,20 +1,31 @@
-"""How the tracking server starts: within its time and memory, with the passwords of now, or not at all."""
+"""How the tracking server starts: soon after its imports, within its memory, with the passwords of now, or not at all."""
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from support.tracking import USERS, TrackingFailed, TrackingServer
+from support.tracking import USERS, TrackingFailed, TrackingServer, tracking_environment
 from support.tracking_client import ask, basic
 
-READY_SECONDS = 12
+# Of the time that MLflow's own modules take to be imported.
+READY_RATIO = 3
 RESIDENT_MIB = 320
+IMPORTING = {"PATH": "/usr/bin:/bin", "MLFLOW_FLASK_SERVER_SECRET_KEY": "of no use", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def imports_seconds() -> float:
+    """What no start can do without, measured now: this machine may be slow, or busy."""
+    started = time.monotonic()
+    subprocess.run([str(tracking_environment()), "-c", "import mlflow.server.auth"], check=True, env=IMPORTING)
+    return time.monotonic() - started
 
 
 def test_ready_within_its_time_and_memory(tmp_path: Path) -> None:
+    imports = imports_seconds()
     started = time.monotonic()
     with TrackingServer() as fresh:
         seconds = time.monotonic() - started
@@ -22,7 +33,7 @@ def test_ready_within_its_time_and_memory(tmp_path: Path) -> None:
         ask(fresh, "admin", "GET", "/")
         status = Path(f"/proc/{fresh.process.pid}/status").read_text()
         resident = int(status.split("VmRSS:")[1].split()[0]) / 1024
-    assert seconds <= READY_SECONDS
+    assert seconds <= READY_RATIO * max(imports, imports_seconds())
     assert resident <= RESIDENT_MIB
 
 

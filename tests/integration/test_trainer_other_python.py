@@ -49,6 +49,9 @@ def of_another_make(pod: RunPod, folder: Path, python: str) -> RunPod:
     subprocess.run(command, env=environment, check=True)
     # Its images set the language; by itself it takes file names for ASCII, where CPython takes them for UTF-8.
     pod.variables.update({"PATH": f"{binaries}:/bin", "LANG": "C.UTF-8"})
+    if any("url" in each["source"] for each in pod.contract["inputs"].values()):
+        # Our own image's work, whatever the script's Python is.
+        assert pod.fetch()["outcome"] == "succeeded", pod.err
     return pod.start(str(binaries / "python3"), folder / "tools")
 
 
