@@ -667,7 +667,9 @@ def failed(
 ) -> Plan:
     """Another attempt as long as there are retries, or it was not the run's fault; else the cause in words."""
     pod, words = last_words(job, world)
-    if not words.are_complete and is_still_hoped_for(job, now) and not has_lost_its_pod(job, pod):
+    # Where a step before them has failed, the containers that have the last words never start.
+    is_silent = has_lost_its_pod(job, pod) or (pod is not None and starting.init_failed(pod) is not None)
+    if not words.are_complete and is_still_hoped_for(job, now) and not is_silent:
         return Plan(requeue_after=1.0)
     finding = _cause(resource, job, pod, words, memory_limit(spec, known_workspace(resource, spec, world)))
     past, why = spent(resource, job, world, now), disruption(job, pod, words)
