@@ -19,17 +19,26 @@ def lab(shared: Namespace) -> Iterator[Namespace]:
     of_cluster = [*seeds.ghosts(), *seeds.of_cluster(shared.namespace)]
     try:
         shared.apply(*seeds.base(), *of_cluster)
-        for name in seeds.REPORTING:
-            status = json.dumps({"status": seeds.node_status()})
-            shared("patch", "node", name, "--subresource=status", "--type=merge", "-p", status)
         shared.ready("experiment", seeds.EXPERIMENT, 180)
         # Only now: what bounds the namespace must not bound the tracking server's start.
         shared.apply(*(seed for each in STUCK for seed in each.seeds))
         shared.until("resourcequota", "few-gpus", lambda it: "hard" in it.get("status", {}))
+        # Last, since a node that says nothing for 40 s is taken for lost.
+        for name in seeds.REPORTING:
+            status = json.dumps({"status": seeds.node_status()})
+            shared("patch", "node", name, "--subresource=status", "--type=merge", "-p", status)
+        for name in seeds.REPORTING:
+            shared.until("node", name, is_taken_for_well)
         yield shared
     finally:
         for each in of_cluster:
             forget(shared, each)
+
+
+def is_taken_for_well(node: Json) -> bool:
+    """The node controller has seen the report, and taken back what it had put on the node before."""
+    taints = {each["key"] for each in node["spec"].get("taints", [])}
+    return not taints & {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}
 
 
 def forget(namespace: Namespace, it: Json) -> None:
