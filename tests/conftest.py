@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from support.controlplane import ControlPlane
+
+# How long an example takes on a busy machine says nothing of what it shows.
+settings.register_profile("smalt", deadline=None)
+settings.load_profile("smalt")
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +32,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "plane" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.controlplane)
+
+
+class Sharing(LoadFileScheduling):  # type: ignore[misc]
+    """What has to run in one process, in order: all that shares the one cluster, else the tests of a file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "cluster" if file.startswith("tests/e2e/") else file
+
+
+@pytest.hookimpl(optionalhook=True)  # a run in one process needs no xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing:
+    return Sharing(config, log)

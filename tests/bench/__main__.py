@@ -14,7 +14,12 @@ from bench.rows import CannotMeasure, Row, table, write
 from cluster.progress import fail, step
 from support.controlplane import CommandFailed
 
-SUITES = {"operator": "bench.operator.suite", "recording": "bench.recording"}
+SUITES = {
+    "operator": "bench.operator.suite",
+    "recording": "bench.recording",
+    "profiling": "bench.profiling",
+    "scoring": "bench.scoring.suite",
+}
 RESULTS = Path(__file__).resolve().parents[2] / "build/bench"
 
 

@@ -21,7 +21,7 @@ INSTALLATION = "manifests/"
 PARTS: dict[str, tuple[str, ...]] = {
     "operator": ("operator", "requirements/operator.txt"),
     "trainer": ("trainer_image", "requirements/trainer.txt", "requirements/uv.txt"),
-    "scorer": ("scorer_image", "requirements/scorer.txt"),
+    "scorer": ("scorer_image", "requirements/scorer.txt", "requirements/scoring.txt"),
     "tracking": ("tracking_image", "requirements/tracking.txt"),
 }
 _PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")

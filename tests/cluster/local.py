@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from cluster import host, images, kernel, network, owner
 from cluster.addons import Addons, names_resolve
@@ -25,8 +26,8 @@ _KEPT = ("logs", "pids")
 class LocalCluster:
     """All parts of the one local cluster."""
 
-    def __init__(self) -> None:
-        self.folder = state()
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or state()
         self.plane = Plane(self.folder, Ports(), network.NODE_IP)
         self.node = Node(self.plane)
         self.engine = Engine(self.folder)
@@ -55,6 +56,9 @@ class LocalCluster:
         with locked():
             if self.is_up():
                 return
+            dead = owner.left_behind(self.folder)
+            if dead:
+                LocalCluster(dead)._clear()
             owner.claim(self.folder)
             host.install_packages()
             for name in ("kubernetes", "coredns", "local-path-provisioner", "pause"):
@@ -102,7 +106,7 @@ class LocalCluster:
         self.node.stop()
         self.engine.stop()
         host.unmount_below(self.folder)
-        host.unmount_below(cache() / "images")
+        host.unmount_below(self.folder.parent / "images")
         if owner.owner() == self.folder:
             host.remove_cgroups()
             network.network_down()

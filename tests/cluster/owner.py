@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cluster.processes import Process
 from cluster.progress import SetUpFailed
 
 RECORD = Path("/run/smalt-cluster")
@@ -24,9 +25,20 @@ def owner(record: Path = RECORD) -> Path | None:
 def trouble(folder: Path, record: Path = RECORD) -> str | None:
     """What keeps a cluster of this folder from having the machine."""
     found = owner(record)
-    if found is None or found == folder:
+    if found is None or found == folder or not lives(found):
         return None
     return f"another cluster has this machine, that of {found}: `SMALT_CACHE={found.parent} make down` ends it"
+
+
+def lives(folder: Path) -> bool:
+    """Whether any process of the cluster in this folder still runs."""
+    return any(Process(each.name, folder).pid() for each in (folder / "pids").glob("*"))
+
+
+def left_behind(folder: Path, record: Path = RECORD) -> Path | None:
+    """The folder of another cluster that had the machine and is dead: what it has left is in our way."""
+    found = owner(record)
+    return found if found is not None and found != folder and not lives(found) else None
 
 
 def claim(folder: Path, record: Path = RECORD) -> None:

@@ -12,6 +12,7 @@ from smalt.api.kinds import TRAINING_RUN, WORKSPACE
 from smalt.api.references import Address, address
 from smalt.api.training_run import TrainingRunSpec
 from smalt.api.workspace import InstanceType, WorkspaceSpec
+from smalt.builders import preparing
 from smalt.builders.training_job import Attempt, contract, training_job
 from smalt.reconcilers import run_results
 from smalt_trainer import contract as trainer
@@ -131,7 +132,7 @@ def test_only_the_container_that_fetches_sees_a_secret_of_the_users_and_the_scri
     for reader in ("training", "environment"):
         assert mounted[reader]["fetched"] == {"name": "fetched", "mountPath": str(places.fetched), "readOnly": True}
     assert mounted["fetch"]["run"]["mountPath"] == str(places.contract.parent)
-    assert fetch["image"] == "smalt/trainer" and fetch["args"] == ["fetch"]
+    assert fetch["image"] == "smalt/trainer" and fetch["args"] == ["fetch", "--announce", str(preparing.STATUS_PORT)]
     assert "my-git" not in json.dumps([fetch, training])
 
 

@@ -20,9 +20,12 @@ from support.resources import DIGEST, NAMESPACE, deployment, model
 
 
 def test_every_field_of_the_contract_arrives() -> None:
+    stored = model()
+    stored["spec"]["format"] = "joblib"
     it = deployment(
         codeConfiguration={"code": {"inline": {"score.py": "text"}}, "scoringScript": "score.py"},
         environmentVariables={"MODE": "x"},
+        batching="Off",
         requestSettings={
             "requestTimeout": "1500ms",
             "maxConcurrentRequestsPerInstance": 3,
@@ -34,7 +37,7 @@ def test_every_field_of_the_contract_arrives() -> None:
         Scoring(
             deployment=Address(DEPLOYMENT, NAMESPACE, "prod"),
             spec=DeploymentSpec.model_validate(it["spec"]),
-            model=model(),
+            model=stored,
             workspace=Address(WORKSPACE, NAMESPACE, "lab"),
             workspace_spec=WorkspaceSpec(),
             instance=InstanceType(),
@@ -46,9 +49,10 @@ def test_every_field_of_the_contract_arrives() -> None:
     )
     read = parse(made)
     assert (read.model.name, read.model.version, read.model.object_name) == ("churn", 1, "churn-1")
-    assert (read.model.digest, read.model.output) == (DIGEST, "model")
+    assert (read.model.digest, read.model.output, read.model.format) == (DIGEST, "model", "joblib")
     assert read.code is not None and read.code.inline == {"score.py": "text"}
     assert (read.scoring_script, read.needs_key, read.environment_variables) == ("score.py", True, {"MODE": "x"})
+    assert not read.is_joining
     requests = read.requests
     assert (requests.timeout_seconds, requests.max_concurrent) == (1.5, 3)
     assert (requests.max_queue_wait_seconds, requests.max_body_bytes) == (2.0, 7)

@@ -55,7 +55,7 @@ def models(shared: Namespace) -> Namespace:
     shared.ready("experiment", "trials", 180)
     shared.apply(training("good", TRAIN, "good"), training("garbage", GARBAGE, "garbage"))
     shared.ready("model", "good-1", 180)
-    shared.ready("model", "garbage-1", 180)
+    shared.stalled("model", "garbage-1", 180)
     return shared
 
 
@@ -73,13 +73,15 @@ def test_an_init_that_raises_shows_its_last_line_and_mending_the_script_serves(m
 
 
 def test_a_file_that_is_no_model_is_named(models: Namespace) -> None:
+    refused = condition(models.get("model", "garbage-1"), "Ready")
+    assert refused["reason"] == "FormatMismatch" and "'model.joblib' is of no format" in refused["message"]
+    shows(models, "model", "garbage-1", refused["message"])
     models.apply(deployment("direct", "garbage"))
     found = models.until(
-        "modeldeployment", "direct", lambda it: condition(it, "Ready").get("reason") == "ModelNotLoadable", 120
+        "modeldeployment", "direct", lambda it: condition(it, "Ready").get("reason") == "WaitingForModel", 60
     )
     message = condition(found, "Ready")["message"]
     assert "model.joblib" in message
-    assert condition(found, "Stalled")["status"] == "True"
     shows(models, "modeldeployment", "direct", message)
 
 

@@ -17,6 +17,7 @@ from demo.kubectl import Kubectl
 from e2e.cluster_namespace import Namespace, condition
 from e2e.test_any_image import plain_python_image
 from e2e.test_bad_runs import experiment, run, workspace
+from e2e.test_deployment_environments import answer, trained, using
 from e2e.test_environments import LOGIN, SCRIPT, private_index
 from support.certificates import Certificates
 from support.engine_gate import EngineGate
@@ -126,6 +127,21 @@ def test_an_environment_is_built_pushed_run_and_found_again(
     everything += namespace("logs", f"job/{builders(namespace)[0]}", "--all-containers")
     assert LOGIN[1] not in everything and "secret-of-the-registry" not in everything
     assert "PRIVATE KEY" not in json.dumps(later)
+
+
+def test_a_deployment_is_served_from_an_image_with_its_packages(
+    namespace: Namespace, certificates: Certificates, gate: EngineGate, registry: Registry, allowed: None
+) -> None:
+    spec = {"packages": private_index(namespace), "images": images(gate, registry)}
+    namespace.apply(*secrets(certificates, registry), workspace(**spec), experiment(), trained("packaged"))
+    namespace.ready("model", "packaged-1", 300)
+    namespace.apply(using(environment={"pip": ["tiny-thing"]}))
+    served = namespace.ready("modeldeployment", "prod", 300)["status"]
+    assert answer(namespace) == 42
+    assert served["environment"]["image"].startswith(f"{registry.host}/{REPOSITORY}@sha256:")
+    pod = namespace.get("pods", "-l", "smalt.dev/deployment=prod")["items"][0]["spec"]
+    assert [each["name"] for each in pod["initContainers"]] == ["model"]
+    assert pod["containers"][0]["image"] == served["environment"]["image"]
 
 
 def test_packages_that_cannot_be_had_end_the_build_and_the_run_with_the_cause(

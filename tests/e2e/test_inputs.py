@@ -18,14 +18,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 import yaml
+from sklearn.linear_model import LogisticRegression
 
 from cluster.pki import Authority
 from cluster.programs import program
 from e2e.cluster_namespace import Json, Namespace, condition
 from e2e.test_any_image import plain_python_image
+from e2e.test_bad_deployments import deployment
 from e2e.test_bad_runs import ANOTHER_NAME, experiment, run, workspace
+from smalt_scorer.digests import Entry, manifest_text, text_digest
 
 TESTS = Path(__file__).resolve().parents[1]
 REPOSITORY = TESTS.parent
@@ -309,3 +313,37 @@ def test_what_was_pushed_from_here_is_an_input_there(lab: Namespace, tmp_path: P
     status = lab.ready("trainingrun", "from-here", 240)["status"]
     assert status["metrics"]["data_bytes"] == 2 * len(ROWS)
     assert status["digests"]["data"]["data"] == given["digest"]
+
+
+def test_a_model_is_imported_from_a_bucket_by_its_digest_once_its_secret_is_there_and_then_served(
+    lab: Namespace,
+) -> None:
+    written = io.BytesIO()
+    joblib.dump(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), written)
+    into(lab, "/data/buckets/data/models/churn/model.joblib", written.getvalue(), "644")
+    into(lab, "/data/buckets/data/models/churn/labels.json", b"{}", "644")
+    files = {"labels.json": b"{}", "model.joblib": written.getvalue()}
+    found = [Entry(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()]
+    source = {
+        "uri": "s3://data/models/churn",
+        "digest": text_digest(manifest_text(found)),
+        "credentialsSecret": "later",
+    }
+    spec = {"name": "imported", "version": 1, "workspace": "lab", "source": source, "stage": "Production"}
+    model = {"apiVersion": "smalt.dev/v1alpha1", "kind": "Model", "metadata": {"name": "imported-1"}, "spec": spec}
+    lab.apply(model)
+    lab.until("model", "imported-1", lambda it: "Secret 'later'" in condition(it, "Ready").get("message", ""), 120)
+    login = lab.get("secret", "s3-login")["data"]
+    lab.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "later"}, "data": login})
+    registered = lab.ready("model", "imported-1", 240)["status"]
+    assert (registered["format"], registered["artifact"]["files"]) == ("joblib", 2)
+    assert registered["artifact"]["digest"] == source["digest"] and "/artifacts/model" in registered["artifact"]["uri"]
+    lab.apply(deployment("imported", "imported"))
+    lab.ready("modeldeployment", "imported", 180)
+    everything = json.dumps([lab.get(kind) for kind in ("models", "jobs", "events")])
+    assert SECRET_KEY not in everything + lab("logs", "deployments.apps/imported", "--all-containers")
+
+    wrong = {**spec, "version": 2, "source": source | {"digest": OTHER, "credentialsSecret": "s3-login"}}
+    lab.apply({**model, "metadata": {"name": "imported-2"}, "spec": wrong})
+    said = condition(lab.stalled("model", "imported-2", 180), "Ready")
+    assert said["reason"] == "DigestMismatch" and source["digest"] in said["message"]

@@ -118,7 +118,8 @@ def test_every_pod_is_restricted_and_has_no_kubernetes_token(quickstart: Namespa
         spec = pod["spec"]
         assert spec["automountServiceAccountToken"] is False
         assert spec["securityContext"]["runAsNonRoot"] is True
-        assert not [volume for volume in spec["volumes"] if "projected" in volume]
+        projected = [each for volume in spec["volumes"] for each in (volume.get("projected") or {}).get("sources", [])]
+        assert not [each for each in projected if "serviceAccountToken" in each]
         for container in [*spec.get("initContainers", []), *spec["containers"]]:
             assert container["securityContext"]["readOnlyRootFilesystem"] is True, container["name"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from smalt.api.conditions import information
 from smalt.api.kinds import CONFIG_MAP, DEPLOYMENT, EXPERIMENT, MODEL, SECRET, TRAINING_RUN, WORKSPACE
 from smalt.builders.registered_model import uid_selector
 from smalt.engine.applier import wanted
@@ -23,7 +24,9 @@ from support.resources import (
     completed,
     ended,
     experiment,
+    finished_run,
     job,
+    model,
     pod,
     ready,
     resource,
@@ -119,6 +122,14 @@ def test_the_job_of_the_run(golden: Golden) -> None:
     golden("training_run", planned("trainingrun", sample("workspace"), sample("experiment")))
 
 
+def test_the_job_that_registers_a_model(golden: Golden) -> None:
+    it = model(status={"observedGeneration": -1})
+    report = {"train": {"rows": 3, "report": "mlflow-artifacts:/1/a/artifacts/profiles/inputs/train"}}
+    world = store_of(it, workspace(), finished_run(dataProfile=report))
+    plan = RECONCILERS[MODEL].plan(it, world, {}, NOW, SETTINGS)
+    golden("registration", [wanted(it, child) for child in plan.apply])
+
+
 def test_the_model_of_the_run(golden: Golden) -> None:
     it = sample("trainingrun") | {"status": {}}
     artifact = {
@@ -154,6 +165,13 @@ def registered() -> Json:
 
 def test_children_of_the_deployment(golden: Golden) -> None:
     golden("deployment", planned("deployment", sample("workspace"), registered()))
+
+
+def test_children_of_a_deployment_that_serves_signed_models_only(golden: Golden) -> None:
+    at, it = sample("workspace"), registered()
+    at["spec"] = {**at.get("spec", {}), "signing": {"keySecret": "model-signing"}}
+    it["status"]["conditions"] += information("SignatureVerified", True, "Signed", "signed")
+    golden("deployment_signed", planned("deployment", at, it))
 
 
 def test_a_run_with_everything_set(golden: Golden) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,3 +34,10 @@ def quickstart(plane: ControlPlane, place: Place, operator: OperatorProcess) -> 
         for kind, name in OBJECTS:
             place.ready(kind, name)
         yield place
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = shutil.which("chromium")
+    assert found, "`make test` installs Debian's chromium; elsewhere: apt-get install chromium"
+    return found

@@ -53,6 +53,16 @@ def deployment(sentence: str, words: tuple[str, ...], name: str | None = None, *
     return Bad(f"Deployment: {sentence}", changed(DEPLOYMENT, dotted(changes), name), words)
 
 
+INCUMBENT = {"model": "churn", "stage": "Production"}
+
+
+def gated(sentence: str, words: tuple[str, ...], gate: Json) -> Bad:
+    """A run whose model has this gate."""
+    register = {"model": "churn", "from": "model", "gates": [gate]}
+    changes: Json = {"outputs": {"model": {"type": "customModel"}}, "register": register}
+    return run(f"a gate with {sentence}", ("register.gates[0]", *words), **changes)
+
+
 def dotted(changes: Json) -> Json:
     """`storage__size` -> `storage.size`."""
     return {name.replace("__", "."): value for name, value in changes.items()}
@@ -230,6 +240,13 @@ BAD = (
         ("spec.instanceTypes", "32"),
         instanceTypes={f"t{number}": {} for number in range(33)},
     ),
+    workspace(
+        "a format of models that nobody knows",
+        ("spec.policy.modelFormats", "pkl", "joblib"),
+        policy__modelFormats=["pkl"],
+    ),
+    workspace("a format twice", ("modelFormats", "uplicate", "onnx"), policy__modelFormats=["onnx", "onnx"]),
+    workspace("no format at all", ("modelFormats", "1"), policy__modelFormats=[]),
     workspace("no run at a time", ("spec.policy.maxConcurrentRuns", "1"), policy__maxConcurrentRuns=0),
     workspace("more runs at a time than can be listed", ("maxConcurrentRuns", "1000"), policy__maxConcurrentRuns=1001),
     workspace("half a run at a time", ("maxConcurrentRuns", "integer"), policy__maxConcurrentRuns=0.5),
@@ -598,6 +615,41 @@ BAD = (
         outputs={"model": {"type": "customModel"}},
         register={"model": "churn", "from": "model", "stage": "prod"},
     ),
+    model("a source of both kinds", ("source", "exactly one of run", "uri"), source__uri="s3://models/churn"),
+    model("a source of neither kind", ("source", "exactly one of run"), source={"digest": "sha256:" + "0" * 64}),
+    model(
+        "an import without a digest", ("source.digest", "python -m smalt digest"), source={"uri": "s3://models/churn"}
+    ),
+    model(
+        "an import with an output",
+        ("source.output", "source.run"),
+        source={"uri": "s3://models/churn", "digest": "sha256:" + "0" * 64, "output": "model"},
+    ),
+    model(
+        "credentials for the output of a run",
+        ("source.credentialsSecret", "source.uri"),
+        source__credentialsSecret="login",
+    ),
+    model(
+        "an import with a password in its address",
+        ("source.uri", "holds no user and no password", "source.credentialsSecret"),
+        source={"uri": "https://me:secret@host/model.onnx", "digest": "sha256:" + "0" * 64},
+    ),
+    model(
+        "an import from a server that is not asked",
+        ("source.uri", "no address to import from", "s3://bucket/folder"),
+        source={"uri": "http://host/model.onnx", "digest": "sha256:" + "0" * 64},
+    ),
+    model(
+        "an output that is to be unpacked",
+        ("source.unpack", "source.uri"),
+        source__unpack=True,
+    ),
+    model(
+        "an import from a place above",
+        ("source.uri", "no address to import from"),
+        source={"uri": "s3://models/../other", "digest": "sha256:" + "0" * 64},
+    ),
     model("a name that is not name and version", ("metadata.name", "'churn'", "churn-3"), name="churn"),
     model("another version in the name", ("metadata.name", "'churn-2'"), name="churn-2"),
     model("a leading zero", ("metadata.name", "'churn-01'"), name="churn-01"),
@@ -608,6 +660,21 @@ BAD = (
     model("a tag with a dash", ("spec.tags", "'a-b'", "owner"), tags={"a-b": "x"}),
     model("a stage that does not exist", ("spec.stage", "Live", "Production"), stage="Live"),
     model("a source digest that is none", ("spec.source.digest", "'md5:1'", "sha256:"), source__digest="md5:1"),
+    gated("two bounds", ("'auc'", "exactly one", "min: 0.8"), {"metric": "auc", "min": 0.8, "max": 0.9}),
+    gated("no bound", ("'auc'", "exactly one", "Production"), {"metric": "auc"}),
+    gated("a tolerance of a number", ("'auc'", "tolerance", "atLeast"), {"metric": "auc", "min": 1, "tolerance": 0.1}),
+    gated("data to compare with a number", ("'auc'", "data", "atLeast"), {"metric": "auc", "min": 1, "data": "test"}),
+    gated("a negative tolerance", ("tolerance", "-1"), {"metric": "auc", "atLeast": INCUMBENT, "tolerance": -1}),
+    gated(
+        "an incumbent by stage and version",
+        ("atLeast", "exactly one", "stage: Production"),
+        {"metric": "auc", "atLeast": INCUMBENT | {"version": 1}},
+    ),
+    gated(
+        "an incumbent without a choice", ("atLeast", "exactly one"), {"metric": "auc", "atLeast": {"model": "churn"}}
+    ),
+    gated("a word for a number", ("min", "string"), {"metric": "auc", "min": "high"}),
+    model("a gate without a bound", ("spec.gates[0]", "'auc'", "exactly one"), gates=[{"metric": "auc"}]),
     model("no source", ("spec.source", "Required"), source=REMOVED),
     model("a type that cannot be served yet", ("spec.type", "tritonModel", "customModel"), type="tritonModel"),
     deployment("neither version nor stage", ("spec.model", "exactly one", "version: 3"), model={"name": "churn"}),
@@ -621,6 +688,14 @@ BAD = (
     deployment("a model with capitals", ("spec.model.name", "'Churn'"), model={"name": "Churn", "version": 1}),
     deployment("a stage in lower case", ("spec.model.stage", "production", "Production"), model=STAGED),
     deployment("a variable called true", ("environmentVariables", "'true'"), environmentVariables={"true": "1"}),
+    deployment("batching in lower case", ("spec.batching", "off", "Auto"), batching="off"),
+    deployment("an optimization that does not exist", ("spec.optimize", "tensorrt", "onnx"), optimize="tensorrt"),
+    deployment(
+        "a script whose model is to be converted",
+        ("optimize: onnx", "codeConfiguration"),
+        optimize="onnx",
+        codeConfiguration={"code": {"inline": {"score.py": "text"}}, "scoringScript": "score.py"},
+    ),
     deployment("more pods than 1000", ("spec.replicas", "1000"), replicas=1001),
     deployment(
         "a score script that is not among the code's files",

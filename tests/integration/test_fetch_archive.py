@@ -113,6 +113,17 @@ LINK.type, LINK.linkname = tarfile.SYMTYPE, "../../etc"
         (b"<html>sign in</html>", {}, "CodeInvalid", ["web page"]),
         (None, {}, "CodeUnavailable", ["404"]),
     ],
+    # What a packed file is by content has the time in it, and every process must know a test by the same name.
+    ids=[
+        "another digest",
+        "another than before",
+        "no such folder",
+        "a file for a folder",
+        "a path out",
+        "an absolute path",
+        "a web page",
+        "nothing there",
+    ],
 )
 def test_what_cannot_be_used_is_told(
     server: FileServer, pod: FetchPod, content: bytes | None, more: dict[str, str], reason: str, words: list[str]

@@ -30,6 +30,7 @@ FULL: dict[str, Json] = {
                 "tlsSecret": "client",
             },
             "trustBundle": {"configMap": "corporate-ca"},
+            "signing": {"keySecret": "model-signing"},
             "instanceTypes": {
                 "default": {"resources": {"requests": {"cpu": 0, "memory": "1Gi"}, "limits": {"memory": "2Gi"}}},
                 "gpu": {
@@ -41,6 +42,7 @@ FULL: dict[str, Json] = {
             },
             "policy": {
                 "maxConcurrentRuns": 1000,
+                "modelFormats": ["onnx", "skops", "safetensors", "joblib", "mlflow", "other"],
                 "budget": {"cpuHours": 500, "gpuHours": 0.5},
                 "allowedImages": ["registry.example/team/*", "*"],
             },
@@ -90,6 +92,7 @@ FULL: dict[str, Json] = {
             "instanceType": "gpu",
             "replicas": 3,
             "authMode": "none",
+            "optimize": "none",
             "requestSettings": {
                 "requestTimeout": "5s",
                 "maxConcurrentRequestsPerInstance": 1,

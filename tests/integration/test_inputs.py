@@ -7,8 +7,10 @@ import io
 import json
 import os
 import tarfile
+import urllib.request
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from support.breaking_proxy import BreakingProxy
 from support.file_server import FileServer
 from support.run_pod import RunPod, mlflow_variables
 from support.s3_server import S3Server
-from support.tracking import TrackingServer
+from support.tracking import TrackingServer, free_port
 
 Json = dict[str, Any]
 ROWS = b"a,b\n1,2\n3,4\n"
@@ -318,6 +320,22 @@ def test_https_with_a_login_gets_what_it_asks_for(mlflow: dict[str, str], tmp_pa
         assert pod.fetch(input_0={"username": "ann", "password": "s3cr3t"})["outcome"] == "succeeded"
         assert files.logins == ["Basic YW5uOnMzY3IzdA=="]
     assert "s3cr3t" not in pod.err + (tmp_path / "fetched/facts.json").read_text()
+
+
+def test_how_far_it_is_can_be_asked_while_it_goes_on(mlflow: dict[str, str], tmp_path: Path) -> None:
+    port, told = free_port(), list[dict[str, Any]]()
+
+    class Asking(FileServer):
+        def answer(self, request: BaseHTTPRequestHandler, body: bool = True) -> None:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/status.json", timeout=5) as response:
+                told.append(json.load(response))
+            super().answer(request, body)
+
+    with Asking({"/rows.csv": ROWS}) as files:
+        pod = RunPod(tmp_path, mlflow, SHOWS, inputs={"train": web(f"{files.url}/rows.csv")})
+        assert pod.fetch(announce=port)["outcome"] == "succeeded"
+    assert told[0]["phase"] == "Preparing"
+    assert told[0]["message"].startswith("what the run needs is being fetched: fetching inputs.train from ")
 
 
 HOSTILE = st.text(

@@ -68,8 +68,8 @@ class Running(Player):
         if not any(pod["metadata"]["name"] == name for pod in pods):
             self._pod(name, job, job["spec"]["template"])
 
-    def _report(self, containers: list[str], finished: bool) -> Json:
-        made = super()._report(containers, finished)
+    def _report(self, containers: list[str], finished: bool, said: Json) -> Json:
+        made = super()._report(containers, finished, said)
         return made | ({"podIP": POD, "podIPs": [{"ip": POD}]} if "recorder" in containers else {})
 
 

@@ -24,13 +24,6 @@ PICTURES = REPOSITORY / "build/profile"
 
 
 @pytest.fixture(scope="module")
-def chromium() -> str:
-    found = shutil.which("chromium")
-    assert found, "`make test` installs Debian's chromium; elsewhere: apt-get install chromium"
-    return found
-
-
-@pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     return made(write_csv(planted(), folder / "customers.csv"), folder / "out", "--target", "churned")

@@ -43,6 +43,22 @@ def test_a_block_of_readme_is_taken(plane: ControlPlane, namespace: str, block: 
     plane.kubectl("-n", namespace, "apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=block.text)
 
 
+# Others are parts of an object.
+WHOLE = [
+    (path.name, block)
+    for path in sorted((REPOSITORY / "docs").glob("*.md"))
+    for block in of_language("yaml", path)
+    if block.text.startswith("apiVersion: smalt.dev/")
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "block"), WHOLE, ids=lambda each: each if isinstance(each, str) else f"line {each.line}"
+)
+def test_an_object_of_the_docs_is_taken(plane: ControlPlane, namespace: str, path: str, block: Block) -> None:
+    plane.kubectl("-n", namespace, "apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=block.text)
+
+
 @pytest.fixture
 def shown(tmp_path: Path) -> Path:
     """Folders as manifests/kustomize/README.md shows them: its own text is what is tested, beside what it refers to."""

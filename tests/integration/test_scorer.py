@@ -82,8 +82,8 @@ def test_without_any_header_nothing_is_scored(pod: ScoringPod) -> None:
 
 
 def test_identifiers_of_the_caller_come_back_and_others_are_made_up(pod: ScoringPod) -> None:
-    given = pod.score(ROW, x_request_id="one", x_ms_client_request_id="two").headers
-    assert [given[name] for name in ("x-request-id", "x-ms-client-request-id", "traceid")] == ["one", "two", "one"]
+    given = pod.score(ROW, x_request_id="one", x_ms_client_request_id="two", TraceId="three").headers
+    assert [given[name] for name in ("x-request-id", "x-ms-client-request-id", "traceid")] == ["one", "two", "three"]
     first, second = pod.score(ROW).headers, pod.score(ROW).headers
     assert first["x-request-id"] != second["x-request-id"]
     assert pod.score(ROW, x_ms_client_request_id="x" * 101).code == 431

@@ -298,7 +298,7 @@ def test_a_model_is_served_without_a_script_on_a_laptop(started: list[ScoringPod
     written = io.BytesIO()
     joblib.dump(LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0]), written)
     pod = ScoringPod(tmp_path, None, {"model.joblib": written.getvalue()})
-    started.append(pod.launch("serve", "--model-dir", str(pod.model_dir), "--port", str(pod.port)))
+    started.append(pod.launch("--model-dir", str(pod.model_dir), "--port", str(pod.port)))
     pod.wait_ready()
     answer = pod.request("POST", "/score", b'{"data": [[3.0]]}', Content_Type="application/json")
     assert [round(each, 6) for each in answer.json["predictions"]] == [6.0]
@@ -313,7 +313,7 @@ def test_a_script_is_served_on_a_laptop(started: list[ScoringPod], tmp_path: Pat
     script.write_text(GATED)
     let(pod, "init")
     arguments = ["--model-dir", str(pod.model_dir), "--scoring-script", str(script), "--port", str(pod.port)]
-    started.append(pod.launch("serve", *arguments))
+    started.append(pod.launch(*arguments))
     pod.wait_ready()
     assert pod.request("POST", "/score", b"{}", Content_Type="application/json").json == {"weight": 7}
     pod.terminate()
@@ -326,7 +326,7 @@ def test_a_port_that_is_taken_is_told(started: list[ScoringPod], tmp_path: Path)
     pod = start(started, tmp_path, "def run(raw): return 1")
     pod.wait_ready()
     other = ScoringPod(tmp_path / "other", None, FILES)
-    started.append(other.launch("serve", "--model-dir", str(other.model_dir), "--port", str(pod.port)))
+    started.append(other.launch("--model-dir", str(other.model_dir), "--port", str(pod.port)))
     assert other.wait() == 1
     assert f"port {pod.port} cannot be listened on" in other.log
     assert pod.score({}, PRIMARY).code == 200

@@ -105,6 +105,79 @@ def test_runs_writes_what_it_made_and_nobody_elses(server: TrackingServer, run: 
     assert ask(server, "runs", "PUT", Run(experiment, "0" * 32).artifact("x"), "x").status == 403
 
 
+@pytest.fixture(scope="module")
+def registered(server: TrackingServer) -> Run:
+    """A model's copy as the registry's user makes it, with a version in MLflow's model registry."""
+    experiment = ask(server, "registry", "POST", f"{MLFLOW}/experiments/create", {"name": "smalt-models"}).json()
+    run = ask(server, "registry", "POST", f"{MLFLOW}/runs/create", experiment).json()["run"]["info"]["run_id"]
+    made = Run(experiment["experiment_id"], run)
+    assert ask(server, "registry", "PUT", made.artifact("model/model.joblib"), "the model").status == 200
+    assert ask(server, "registry", "POST", f"{MLFLOW}/registered-models/create", {"name": "churn"}).status == 200
+    source = {"name": "churn", "source": f"mlflow-artifacts:/{made.experiment}/{run}/artifacts/model", "run_id": run}
+    assert ask(server, "registry", "POST", f"{MLFLOW}/model-versions/create", source).status == 200
+    return made
+
+
+MLFLOW = "/api/2.0/mlflow"
+VERSION = {"name": "churn", "version": "1"}
+CHANGING = [
+    ("POST", "runs/update", {"run_id": "RUN", "status": "FAILED"}),
+    ("POST", "runs/delete", {"run_id": "RUN"}),
+    ("POST", "runs/log-metric", {"run_id": "RUN", "key": "auc", "value": 1, "timestamp": 1}),
+    ("POST", "runs/log-batch", {"run_id": "RUN", "tags": [{"key": "a", "value": "b"}]}),
+    ("POST", "runs/set-tag", {"run_id": "RUN", "key": "smalt.model.uid", "value": "x"}),
+    ("POST", "runs/create", {"experiment_id": "EXPERIMENT"}),
+    ("POST", "experiments/update", {"experiment_id": "EXPERIMENT", "new_name": "mine"}),
+    ("POST", "experiments/delete", {"experiment_id": "EXPERIMENT"}),
+    ("POST", "experiments/set-experiment-tag", {"experiment_id": "EXPERIMENT", "key": "a", "value": "b"}),
+    ("PATCH", "registered-models/update", {"name": "churn", "description": "x"}),
+    ("POST", "registered-models/rename", {"name": "churn", "new_name": "mine"}),
+    ("DELETE", "registered-models/delete", {"name": "churn"}),
+    ("POST", "registered-models/set-tag", {"name": "churn", "key": "a", "value": "b"}),
+    ("POST", "registered-models/alias", {"name": "churn", "alias": "production", "version": "1"}),
+    ("POST", "model-versions/create", {"name": "churn", "source": "mlflow-artifacts:/1/x/artifacts/model"}),
+    ("PATCH", "model-versions/update", VERSION | {"description": "x"}),
+    ("POST", "model-versions/set-tag", VERSION | {"key": "digest", "value": "x"}),
+    ("POST", "model-versions/transition-stage", VERSION | {"stage": "Production", "archive_existing_versions": False}),
+    ("DELETE", "model-versions/delete", VERSION),
+]
+
+
+@pytest.mark.parametrize("user", ["runs", "scoring"])
+def test_what_is_registered_is_read_by_all_and_changed_by_nobody_else(
+    server: TrackingServer, registered: Run, run: Run, user: str
+) -> None:
+    place = registered.artifact("model/model.joblib")
+    inside = f"{registered.experiment}/{registered.run}/artifacts/model/model.joblib"
+    own = f"{run.experiment}/{run.run}/artifacts"
+    for base in ("/api/2.0", "/ajax-api/2.0"):
+        artifacts = f"{base}/mlflow-artifacts"
+        for path in (
+            f"{artifacts}/artifacts/{inside}",
+            f"{artifacts}/artifacts//{inside}",
+            f"{artifacts}/artifacts/./{inside}",
+            f"{artifacts}/artifacts/{own}/../../../{inside}",
+            f"{artifacts}/artifacts/{own}/%2e%2e/%2e%2e/%2e%2e/{inside}",
+            f"{artifacts}/artifacts/{inside.replace('/', '%2F')}",
+            f"{artifacts}/artifacts/{inside.replace('/', '%252F')}",
+        ):
+            for method in ("PUT", "DELETE"):
+                ask(server, user, method, path, "altered" if method == "PUT" else None)
+        for step in ("create", "complete", "abort"):
+            body = {"path": inside, "num_parts": 1, "upload_id": "x", "parts": []}
+            assert ask(server, user, "POST", f"{artifacts}/mpu/{step}/{inside}", body).status >= 400
+        for method, route, given in CHANGING:
+            text = json.dumps(given).replace("RUN", registered.run).replace("EXPERIMENT", registered.experiment)
+            found = ask(server, user, method, f"{base}/mlflow/{route}", json.loads(text))
+            assert found.status in (403, 404), (route, found.status)
+    read = ask(server, user, "GET", place)
+    assert read.status == 200 and read.json() == "the model"
+    kept = ask(server, user, "GET", f"{MLFLOW}/model-versions/get?name=churn&version=1").json()["model_version"]
+    assert kept["run_id"] == registered.run and not kept.get("tags") and not kept.get("description")
+    shown = ask(server, user, "GET", f"{MLFLOW}/runs/get?run_id={registered.run}").json()["run"]
+    assert shown["info"]["lifecycle_stage"] == "active" and shown["info"]["status"] == "RUNNING"
+
+
 def test_scoring_reads_artifacts_and_changes_none(server: TrackingServer, run: Run) -> None:
     assert ask(server, "scoring", "GET", run.artifact("kept.txt")).json() == "kept"
     found = ask(server, "scoring", "POST", "/api/2.0/mlflow/runs/search", {"experiment_ids": [run.experiment]})

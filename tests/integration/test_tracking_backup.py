@@ -86,6 +86,36 @@ def test_no_run_is_lost_though_others_are_recorded_meanwhile() -> None:
         assert notes(other) == found | {"after": "after"}
 
 
+API = "/api/2.0/mlflow"
+
+
+def register(server: TrackingServer) -> str:
+    """A model as the registry keeps one: a run of its user's, a file, and a version. The path of the file."""
+    at = ask(server, "registry", "POST", f"{API}/experiments/create", {"name": "smalt-models"}).json()["experiment_id"]
+    run = ask(server, "registry", "POST", f"{API}/runs/create", {"experiment_id": at}).json()["run"]["info"]["run_id"]
+    file = f"/api/2.0/mlflow-artifacts/artifacts/{at}/{run}/artifacts/model/model.joblib"
+    assert ask(server, "registry", "PUT", file, "weights").status == 200
+    assert ask(server, "registry", "POST", f"{API}/registered-models/create", {"name": "churn"}).status == 200
+    version = {"name": "churn", "source": f"mlflow-artifacts:/{at}/{run}/artifacts/model", "run_id": run}
+    assert ask(server, "registry", "POST", f"{API}/model-versions/create", version).status == 200
+    return file
+
+
+def test_registered_models_come_back_and_runs_still_may_not_write_them() -> None:
+    with TrackingServer() as server:
+        record(server, "one")
+        file = register(server)
+        taken = command(server, "backup").stdout
+    with TrackingServer() as other:
+        assert command(other, "restore", given=taken).returncode == 0
+        other.restart()
+        assert ask(other, "scoring", "GET", file).json() == "weights"
+        found = ask(other, "scoring", "GET", f"{API}/model-versions/get?name=churn&version=1")
+        assert found.json()["model_version"]["source"].endswith("/artifacts/model")
+        assert ask(other, "runs", "PUT", file, "other weights").status == 403
+        assert ask(other, "registry", "PUT", file, "weights").status == 200
+
+
 @pytest.fixture(scope="module")
 def backup() -> bytes:
     with TrackingServer() as server:

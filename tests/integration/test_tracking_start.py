@@ -51,7 +51,7 @@ def test_other_passwords_in_the_files_hold_at_once_and_history_stays(tmp_path: P
             own.restart()
 
 
-@pytest.mark.parametrize("name", ["admin-password", "scoring-password", "flask-secret-key"])
+@pytest.mark.parametrize("name", ["admin-password", "scoring-password", "registry-password", "flask-secret-key"])
 def test_a_missing_secret_is_named_and_nothing_is_served(tmp_path: Path, name: str) -> None:
     own = TrackingServer()
     (own.secrets / name).unlink()

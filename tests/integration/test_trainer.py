@@ -102,10 +102,14 @@ def test_a_run_records_metrics_logged_in_three_ways_and_stores_its_outputs_with_
 
     stored = artifacts(server, message)
     assert set(stored) == {
+        "profiles/inputs/train/profile.json",
+        "profiles/inputs/train/report.html",
+        "profiles/inputs/train/sample.json",
         "code/train.py",
         "environment/build.log",
         "environment/installed.txt",
         "environment/requirements.lock",
+        "environment/versions.json",
         "logs/stdout.txt",
         "logs/stderr.txt",
         "summary.json",

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from smalt_trainer.lock import Entry, Lock
 from support.certificates import Certificates
 from support.package_index import PackageIndex, Wheel
 from support.run_pod import SOURCE
@@ -201,6 +202,32 @@ def test_the_lock_given_back_in_the_code_is_the_same_environment_whatever_the_in
     assert later.installed == ["tiny_thing-1.2.0.dist-info"]
     assert later.facts["digest"] == first.facts["digest"]
     assert unpinned.facts["digest"] != first.facts["digest"], "another lock is another environment"
+
+
+def test_a_deployment_has_the_packages_of_its_models_run_file_by_file(tmp_path: Path) -> None:
+    """Also where the run's image had a part of them without hashes, and this image has none of that."""
+    other = Wheel("other-thing", "3.0.0", "ANSWER = 7\n")
+    newer = (TINY, other, Wheel("tiny-thing", "1.3.0", "ANSWER = 43\n"))
+    with PackageIndex(newer) as index:
+        pod = Pod(tmp_path, index)
+        lock = Lock.of([Entry("tiny-thing==1.2.0", (f"sha256:{TINY.sha256}",)), Entry("other-thing==3.0.0")])
+        (tmp_path / "requirements.lock").write_text(lock.text)
+        assert pod.make({"lockFile": str(tmp_path / "requirements.lock")}) == 0, pod.printed
+    assert pod.python("import tiny_thing, other_thing; print(tiny_thing.ANSWER, other_thing.ANSWER)") == "42 7"
+    kept = Lock.read(pod.record("requirements.lock"))
+    assert {each.requirement: each.hashes for each in kept.entries} == {
+        "tiny-thing==1.2.0": (f"sha256:{TINY.sha256}",),
+        "other-thing==3.0.0": (f"sha256:{other.sha256}",),
+    }
+
+
+def test_another_file_than_that_of_the_models_run_is_refused(tmp_path: Path) -> None:
+    with PackageIndex((TINY,)) as index:
+        pod = Pod(tmp_path, index)
+        lock = Lock.of([Entry("tiny-thing==1.2.0", ("sha256:" + "0" * 64,))])
+        (tmp_path / "requirements.lock").write_text(lock.text)
+        assert pod.make({"lockFile": str(tmp_path / "requirements.lock")}) == 1
+    assert pod.left["reason"] == "EnvironmentFailed" and "apply the Deployment again" in pod.left["message"]
 
 
 def test_a_file_that_is_not_the_locks_is_refused(tmp_path: Path) -> None:

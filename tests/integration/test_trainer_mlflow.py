@@ -195,6 +195,22 @@ def test_a_model_that_is_logged_can_be_registered_with_its_manifest_beside_it(
     assert f"/models/{newest['model_id']}/" in model["uri"]
 
 
+def test_a_model_that_is_logged_in_a_run_within_the_run_can_be_registered(client: Tracking, pod: RunPod) -> None:
+    pod.contract["loggedModel"] = "classifier"
+    script = FIT + (
+        "with mlflow.start_run():\n"
+        "    with mlflow.start_run(nested=True):\n"
+        "        with mlflow.start_run(nested=True) as deep:\n"
+        "            mlflow.sklearn.log_model(LogisticRegression().fit(X, y), name='classifier')\n"
+    )
+    message = run_with(pod, script)
+    place = message["outputs"]["classifier"]["uri"]
+    body = {"experiment_ids": [message["tracking"]["experimentId"]]}
+    found = [each["info"] for each in client.call("POST", "logged-models/search", body)["models"]]
+    (logged,) = [each for each in found if f"/models/{each['model_id']}/" in place]
+    assert logged["source_run_id"] != message["tracking"]["runId"]
+
+
 def test_a_model_that_an_older_mlflow_logged_lies_among_the_runs_artifacts(client: Tracking, pod: RunPod) -> None:
     pod.contract["loggedModel"] = "plain"
     message = run_with(pod, "mlflow.log_text('x', 'plain/MLmodel'); mlflow.log_text('y', 'plain/deep/model.pkl')")

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from support.player import DIGEST, Player, successful_result
+from support.player import DIGEST, Player, registered, successful_result
 from support.rest import RequestRefused
 
 Json = dict[str, Any]
 RUNS = "app.kubernetes.io/component=training"
+REGISTRATIONS = "app.kubernetes.io/component=registration"
 RUN_LABEL = "smalt.dev/run"
 TERMINATED: Json = {
     "version": 1,
@@ -56,12 +57,18 @@ class Kubelet(Player):
 
     def _step(self) -> None:
         super()._step()
-        for pod in self._rest.list("pods", RUNS):
+        registering = [(pod, self._register) for pod in self._rest.list("pods", REGISTRATIONS)]
+        for pod, act in [*registering, *((pod, self._carry_on) for pod in self._rest.list("pods", RUNS))]:
             try:
-                self._carry_on(pod)
+                act(pod)
             except RequestRefused as refused:
                 if ": 404" not in str(refused) and ": 409" not in str(refused):
                     raise
+
+    def _register(self, pod: Json) -> None:
+        """What registers a Model is done at once."""
+        if pod["status"].get("phase") not in ("Succeeded", "Failed"):
+            self._terminate(pod, End(registered({"metadata": pod["metadata"]})))
 
     def _carry_on(self, pod: Json) -> None:
         name, phase = pod["metadata"]["name"], pod["status"].get("phase")

@@ -60,15 +60,19 @@ class RunPod:
         self.training: subprocess.Popen[bytes] | None = None
         self.recorder: subprocess.Popen[bytes] | None = None
 
-    def fetch(self, **secrets: dict[str, str]) -> dict[str, Any]:
-        """The init container that brings what the contract names, with a Secret by purpose; its last words."""
+    def fetch(self, announce: int | None = None, **secrets: dict[str, str]) -> dict[str, Any]:
+        """The init container that brings what the contract names, with a Secret by purpose; its last words.
+
+        It tells how it goes at the port `announce`.
+        """
         for purpose, values in secrets.items():
             folder = self.folder / "credentials" / purpose.replace("_", "-")
             folder.mkdir(parents=True, exist_ok=True)
             for key, value in values.items():
                 (folder / key).write_text(value)
         variables = {"PATH": self.variables["PATH"], **self.recorder_variables}
-        process = self._started([sys.executable, "-s", "-u", str(SOURCE), "fetch"], variables, "fetch-")
+        told = ["--announce", str(announce)] if announce else []
+        process = self._started([sys.executable, "-s", "-u", str(SOURCE), "fetch", *told], variables, "fetch-")
         code = process.wait(120)
         message = self._words("termination-log")
         assert (code == 0) == (message["outcome"] == "succeeded"), self.err

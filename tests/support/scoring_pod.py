@@ -39,6 +39,8 @@ class ScoringPod:
 
     def __init__(self, folder: Path, script: str | None, files: dict[str, bytes], **changes: Any) -> None:
         self.folder, self.port = folder, free_port()
+        # Another Python and other sources stand for another image.
+        self.python, self.source = Path(sys.executable), SOURCE
         self.model_dir = folder / "model/azureml-models/churn/3"
         self.keys = folder / "keys"
         self.set_keys(PRIMARY, SECONDARY)
@@ -78,7 +80,10 @@ class ScoringPod:
         """What a changed Secret looks like in the pod."""
         self.keys.mkdir(parents=True, exist_ok=True)
         for name, key in (("primaryKey", primary), ("secondaryKey", secondary)):
-            (self.keys / name).write_text(key)
+            # At once, as the kubelet does it: nobody finds half a key.
+            unfinished = self.keys / f".{name}"
+            unfinished.write_text(key)
+            unfinished.replace(self.keys / name)
 
     def start(self, *further: str) -> ScoringPod:
         """Start the server, with further arguments, and return at once."""
@@ -102,13 +107,13 @@ class ScoringPod:
     def launch(self, *arguments: str, **variables: str) -> ScoringPod:
         """Start the scorer with these arguments."""
         variables |= {
-            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "PATH": f"{self.python.parent}:/usr/bin:/bin",
             "HOME": str(self.folder),
-            "PYTHONPATH": str(SOURCE),
+            "PYTHONPATH": str(self.source),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
         }
-        command = [sys.executable, "-m", "smalt_scorer", *arguments]
+        command = [str(self.python), "-m", "smalt_scorer", *arguments]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, env=variables, cwd=self.folder, stdout=log, stderr=log)
         return self

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -18,10 +15,11 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
+from support.virtualenvs import python_of
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-LOCK = REPOSITORY / "requirements/tracking.txt"
 SOURCE = REPOSITORY / "tracking_image/src"
-USERS = ("admin", "runs", "scoring")
+USERS = ("admin", "runs", "scoring", "registry")
 START_SECONDS = 90
 
 
@@ -30,27 +28,8 @@ class TrackingFailed(RuntimeError):
 
 
 def tracking_environment() -> Path:
-    """The Python of a virtualenv made from the lock; made once for each content of the lock."""
-    cache = Path(os.environ.get("SMALT_CACHE") or Path.home() / ".cache/smalt") / "venvs"
-    cache.mkdir(parents=True, exist_ok=True)
-    target = cache / f"tracking-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]}"
-    with (cache / f"{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (target / ".ready").exists():
-            shutil.rmtree(target, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", str(target)], check=True)
-            install = [
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--require-hashes",
-                "--no-deps",
-            ]
-            subprocess.run([str(target / "bin/python"), *install, "-r", str(LOCK)], check=True)
-            (target / ".ready").touch()
-    return target / "bin/python"
+    """The Python that has what the tracking image has."""
+    return python_of("tracking")
 
 
 class TrackingServer:

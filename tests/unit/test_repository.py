@@ -16,7 +16,18 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 CONSTRAINTS = "constraints.txt"
 PACKAGES = sorted(path.parent for path in ROOT.glob("*/src/*/__init__.py"))
 # A model that was pickled with one version need not load with another; and a client must know its server.
-SHARED = ("scikit-learn", "numpy", "scipy", "joblib", "pandas", "threadpoolctl", "mlflow", "mlflow-skinny")
+SHARED = (
+    "scikit-learn",
+    "numpy",
+    "scipy",
+    "joblib",
+    "pandas",
+    "threadpoolctl",
+    "mlflow",
+    "mlflow-skinny",
+    "skops",
+    "onnxruntime",
+)
 
 
 def test_the_folder_operator_is_no_package() -> None:
@@ -63,9 +74,9 @@ def test_the_clients_of_mlflow_have_their_servers_version() -> None:
     assert trainer["mlflow-skinny"] == tracking["mlflow"] == tracking["mlflow-skinny"]
 
 
-@pytest.mark.parametrize("image", ["trainer", "scorer"])
-def test_what_a_model_is_pickled_with_is_in_both_images(image: str) -> None:
-    assert {"scikit-learn", "numpy", "scipy", "joblib", "pandas"} <= set(pinned(ROOT / f"requirements/{image}.txt"))
+@pytest.mark.parametrize("lock", ["trainer", "scoring"])
+def test_what_a_model_is_pickled_with_is_in_both_images(lock: str) -> None:
+    assert {"scikit-learn", "numpy", "scipy", "joblib", "pandas"} <= set(pinned(ROOT / f"requirements/{lock}.txt"))
 
 
 def contracts() -> dict[str, dict[str, list[str]]]:
@@ -75,7 +86,7 @@ def contracts() -> dict[str, dict[str, list[str]]]:
 
 def test_every_package_is_looked_at_by_the_linter_of_imports() -> None:
     names = {package.name for package in PACKAGES}
-    assert names == {"smalt", "smalt_trainer", "smalt_profile", "smalt_scorer", "smalt_tracking"}
+    assert names == {"smalt", "smalt_trainer", "smalt_profile", "smalt_card", "smalt_scorer", "smalt_tracking"}
     assert set(contracts()[""]["root_packages"]) == names
     assert set(contracts()["Images know nothing of each other, nor of the operator"]["modules"]) == names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -39,12 +40,23 @@ class Health:
         return alive, "ready" if alive else words
 
 
+class _Server(ThreadingHTTPServer):
+    """On addresses of both kinds, where there are both: which one a pod is asked by is the cluster's choice."""
+
+    daemon_threads = True
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
 class ProbeServer:
     """Serves until it is stopped."""
 
     def __init__(self, port: int, health: Health, registry: CollectorRegistry) -> None:
-        self._server = ThreadingHTTPServer(("", port), _handler(health, registry))
-        self._server.daemon_threads = True
+        self._server = _Server(("", port), _handler(health, registry))
         self._thread = threading.Thread(target=self._server.serve_forever, name="probes", daemon=True)
 
     @property

@@ -1,51 +1,39 @@
-"""The routes, as raw ASGI: nothing between the socket and the script but what each request needs."""
+"""What the routes of every model share, as raw ASGI: nothing between the socket and the model but what a request needs."""
 
 from __future__ import annotations
 
 import json
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 from smalt_scorer.contract import RequestSettings
-from smalt_scorer.direct import BadRequest
 from smalt_scorer.incoming import Gone, Incoming, Receive, TooLarge
 from smalt_scorer.keys import Keys
 from smalt_scorer.metrics import Metrics
-from smalt_scorer.scoring import Busy, Scoring, ScriptError, TimedOut
+from smalt_scorer.raw_request import RawAnswer, RawRequest
+from smalt_scorer.scoring import Scoring
+from smalt_scorer.tracing import Tracer
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_JSON, _TEXT = b"application/json", b"text/plain; charset=utf-8"
-_FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data")
-MOST_CLIENT_ID = 100
-SCRIPT_FAILED = "An unexpected error occurred in scoring script. Check the logs for more info."
-
-
-@dataclass
-class Answer:
-    """One answer."""
-
-    code: int
-    body: bytes = b""
-    content_type: bytes = _JSON
-    headers: dict[str, str] = field(default_factory=dict)
+_TEXT = "text/plain; charset=utf-8"
+# For the metrics alone: nobody reads the answer to a caller who has gone. nginx counts them by the same number.
+GONE = 499
+_SERVER_ERROR = 500
 
 
 class Refusal(Exception):
-    """A request that is answered before the script sees it."""
+    """A request that is answered before the model sees it."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(str(answer.code))
+    def __init__(self, answer: RawAnswer) -> None:
+        super().__init__(str(answer.status))
         self.answer = answer
 
 
 class Application:
-    """All routes; those in OPEN need no key."""
+    """What a model with or without a script is asked through; routes in OPEN are probes and metrics, and need no key."""
 
     OPEN = ("/", "/healthz", "/readyz", "/metrics")
 
@@ -53,30 +41,41 @@ class Application:
         self.scoring, self.settings, self.metrics, self.keys = scoring, settings, metrics, keys
         self.is_ready = False
         self.is_stopping = False
+        self.tracer: Tracer | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        path, method = scope["path"], scope["method"]
-        if path == "/score":
-            await self._score(scope, receive, send)
-        elif path in self.OPEN and method in ("GET", "HEAD"):
-            await _respond(send, self._open(path))
-        elif path in self.OPEN:
-            await _respond(send, _problem(405, f"{path} takes GET", Allow="GET, HEAD"))
-        else:
-            await _respond(send, _problem(404, f"there is no {path}: ask POST /score"))
+        # Names are in lower case, as ASGI has them.
+        request = RawRequest(scope["method"], scope["path"], scope["query_string"], scope["headers"])
+        await _respond(send, await self.answer(request, receive))
 
-    def _open(self, path: str) -> Answer:
-        if path == "/metrics":
-            return Answer(200, self.metrics.text(), b"text/plain; version=0.0.4; charset=utf-8")
-        if path == "/readyz":
+    async def answer(self, request: RawRequest, receive: Receive) -> RawAnswer:
+        """The answer to any request."""
+        raise NotImplementedError
+
+    def problem(self, request: RawRequest, status: int, message: str, **headers: str) -> RawAnswer:
+        """An error as the route's clients read it; further headers by name, with `_` for `-`."""
+        more = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+        return RawAnswer(status, json.dumps({"message": message}).encode(), headers=more)
+
+    def refuse(self, request: RawRequest, status: int, message: str, **headers: str) -> Refusal:
+        """The same, to be raised."""
+        return Refusal(self.problem(request, status, message, **headers))
+
+    def probed(self, request: RawRequest) -> RawAnswer:
+        """What one of OPEN says."""
+        if request.method not in ("GET", "HEAD"):
+            return self.problem(request, 405, f"{request.path} takes GET", allow="GET, HEAD")
+        if request.path == "/metrics":
+            return RawAnswer(200, self.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
+        if request.path == "/readyz":
             why_not = self._why_not_ready()
-            return Answer(503 if why_not else 200, f"{why_not or 'ready'}\n".encode(), _TEXT)
+            return RawAnswer(503 if why_not else 200, f"{why_not or 'ready'}\n".encode(), _TEXT)
         stuck = self.scoring.stuck_seconds()
         if stuck > self.scoring.most_stuck_seconds:
-            return Answer(503, f"run() has been stuck for {stuck:.0f} s\n".encode(), _TEXT)
-        return Answer(200, b"Healthy", _TEXT)
+            return RawAnswer(503, f"run() has been stuck for {stuck:.0f} s\n".encode(), _TEXT)
+        return RawAnswer(200, b"Healthy", _TEXT)
 
     def _why_not_ready(self) -> str | None:
         """Why no request should be sent here now."""
@@ -86,91 +85,53 @@ class Application:
             return "the pod is stopping"
         return "run() is over its time and does not end" if self.scoring.is_stuck() else None
 
-    async def _score(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1").lower(): value for name, value in scope["headers"]}
-        self.metrics.in_flight.inc()
+    async def counted(
+        self, request: RawRequest, receive: Receive, answer: Callable[[Incoming], Awaitable[RawAnswer]]
+    ) -> RawAnswer:
+        """The answer of a route that the model is asked by, in the metrics, and with the caller's body read to its end."""
+        self.metrics.in_flight += 1
         began = time.perf_counter()
-        incoming = Incoming(headers, receive)
+        incoming = Incoming(request, receive)
+        if self.tracer is not None:
+            incoming.trace = self.tracer.begin(request)
+        status = _SERVER_ERROR
         try:
-            answer = await self._answer(scope, headers, incoming)
+            found = await answer(incoming)
+            status = found.status
         except Refusal as refusal:
             await incoming.discard()
-            answer = refusal.answer
+            found = refusal.answer
+            status = found.status
         finally:
-            self.metrics.in_flight.dec()
-        self.metrics.answered(answer.code, time.perf_counter() - began)
-        answer.headers |= _ids(headers)
-        await _respond(send, answer)
+            self.metrics.in_flight -= 1
+            if incoming.trace is not None:
+                incoming.trace.end(status)
+        self.metrics.answered(found.status, time.perf_counter() - began)
+        return found
 
-    async def _answer(self, scope: Scope, headers: Mapping[str, bytes], incoming: Incoming) -> Answer:
-        method = scope["method"]
-        if method not in ("GET", "POST"):
-            raise Refusal(_problem(405, "/score takes POST or GET", Allow="GET, POST"))
-        if self.keys is not None and not self.keys.admit(headers.get("authorization", b"")):
+    def admit(self, request: RawRequest) -> None:
+        """Refusal for whoever has no key, where one is needed."""
+        if self.keys is not None and not self.keys.admit(request.raw(b"authorization")):
             words = "a key is missing or wrong: send 'Authorization: Bearer <key>'"
-            raise Refusal(_problem(401, words, **{"WWW-Authenticate": "Bearer"}))
-        if len(headers.get("x-ms-client-request-id", b"")) > MOST_CLIENT_ID:
-            raise Refusal(_problem(431, f"x-ms-client-request-id has more than {MOST_CLIENT_ID} characters"))
-        if not self.is_ready:
-            raise Refusal(_problem(503, "the model is not loaded yet", **{"Retry-After": "1"}))
-        if method == "GET":
-            raw = json.dumps(dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)))
-        else:
-            raw = await self._body(headers, incoming)
-        return await self._run(raw, {name: value.decode("latin-1") for name, value in headers.items()})
+            raise self.refuse(request, 401, words, www_authenticate="Bearer")
 
-    async def _body(self, headers: Mapping[str, bytes], incoming: Incoming) -> str:
+    async def whole_body(self, request: RawRequest, incoming: Incoming) -> bytes:
+        """The body. Refusal when it is too long, or breaks off."""
         most = self.settings.max_body_bytes
         try:
-            body = await incoming.read(most)
+            return await incoming.read(most)
         except TooLarge:
             words = f"the body has more than {most} bytes (requestSettings.maxBodyBytes)"
-            raise Refusal(_problem(413, words, Connection="close")) from None
+            raise self.refuse(request, 413, words, connection="close") from None
         except Gone:
-            raise Refusal(_problem(400, "the caller has gone before the end of the body")) from None
-        if headers.get("content-type", b"").partition(b";")[0].strip().lower() in _FORMS:
-            return ""
-        try:
-            return body.decode()
-        except UnicodeDecodeError as error:
-            raise Refusal(_problem(400, f"the body is no UTF-8: {error.reason} at byte {error.start}")) from error
-
-    async def _run(self, raw: str, headers: Mapping[str, str]) -> Answer:
-        try:
-            body, milliseconds = await self.scoring.score(raw, headers)
-            timing = {"x-ms-run-fn-exec-ms": f"{milliseconds:.3f}", "x-ms-run-function-failed": "False"}
-            return Answer(200, body, headers=timing)
-        except Busy:
-            return _problem(503, "too many requests are waiting: try again", **{"Retry-After": "1"})
-        except TimedOut:
-            words = f"Scoring timeout after {self.settings.timeout_seconds * 1000:.0f} ms"
-            return _problem(500, words, **{"x-ms-run-function-failed": "True"})
-        except BadRequest as error:
-            return _problem(400, str(error))
-        except ScriptError:
-            return _problem(500, SCRIPT_FAILED, **{"x-ms-run-function-failed": "True"})
+            raise self.refuse(request, 400, "the caller has gone before the end of the body") from None
 
 
-def _problem(code: int, message: str, **headers: str) -> Answer:
-    return Answer(code, json.dumps({"message": message}).encode(), headers=headers)
-
-
-def _ids(headers: Mapping[str, bytes]) -> dict[str, str]:
-    """The caller's identifiers, or one of ours."""
-    own = str(uuid.uuid4())
-    made = {name: headers.get(name, b"").decode("latin-1") or own for name in ("x-request-id", "x-ms-request-id")}
-    client = headers.get("x-ms-client-request-id", b"").decode("latin-1")
-    return (
-        made
-        | ({"x-ms-client-request-id": client[:MOST_CLIENT_ID]} if client else {})
-        | {"TraceId": made["x-request-id"]}
-    )
-
-
-async def _respond(send: Send, answer: Answer) -> None:
-    headers = [(b"content-type", answer.content_type), (b"content-length", str(len(answer.body)).encode())]
-    headers += [
-        (name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in answer.headers.items()
-    ]
-    await send({"type": "http.response.start", "status": answer.code, "headers": headers})
+async def _respond(send: Send, answer: RawAnswer) -> None:
+    headers = [(b"content-length", b"%d" % len(answer.body))]
+    if answer.content_type:
+        headers.append((b"content-type", answer.content_type.encode("latin-1")))
+    for name, value in answer.headers:
+        headers.append((name.lower().encode("latin-1"), value.encode("latin-1", "replace")))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

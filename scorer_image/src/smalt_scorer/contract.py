@@ -23,6 +23,8 @@ class Model:
     uri: str
     digest: str
     output: str
+    format: str | None = None
+    """What its files are, where the Model says so."""
 
     def folder(self, root: Path) -> Path:
         """AZUREML_MODEL_DIR for this version."""
@@ -31,6 +33,14 @@ class Model:
     def artifact(self, root: Path) -> Path:
         """What was registered: a folder of the output's name, as scripts open it, even when it holds a single file."""
         return self.folder(root) / self.output
+
+
+@dataclass(frozen=True)
+class RegistryFile:
+    """A file that the registry keeps beside the model; `digest` is that of its content."""
+
+    uri: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,23 @@ class Contract:
     environment_variables: Mapping[str, str]
     needs_key: bool
     requests: RequestSettings
+    is_joining: bool = True
+    """Whether requests that wait go through the model together."""
+    is_signed: bool = False
+    """Whether only files are served that the workspace's key has signed."""
+    schema: RegistryFile | None = None
+    """What requests are checked against, where no file beside the model says it."""
+    lock: RegistryFile | None = None
+    """Of the packages that the model was trained with, where they are to be had here."""
+    written_with: Mapping[str, str] = field(default_factory=dict)
+    """The versions of packages whose other versions may read the model as something else."""
+    allows_skew: bool = False
+    """Whether it is served with other versions all the same."""
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the model itself answers, because there is no script."""
+        return self.scoring_script is None or self.code is None
 
 
 class ContractError(Failure):
@@ -85,6 +112,9 @@ def parse(found: Any) -> Contract:
     if root.of("version", int) != VERSION:
         raise ContractError(f"scoring.json has version {found['version']}, and this scorer reads version {VERSION}")
     model, settings = root.section("model"), root.section("requestSettings")
+    batching = root.of("batching", str) if root.has("batching") else "Auto"
+    if batching not in ("Auto", "Off"):
+        raise ContractError(f"batching of scoring.json is '{batching}', and must be Auto or Off")
     mode = root.of("authMode", str)
     if mode not in ("key", "none"):
         raise ContractError(f"authMode of scoring.json is '{mode}', and must be key or none")
@@ -96,6 +126,7 @@ def parse(found: Any) -> Contract:
             model.of("uri", str),
             model.of("digest", str),
             root.of("output", str),
+            model.of("format", str) if model.has("format") else None,
         ),
         code=_code(root.section("code")) if root.has("code") else None,
         scoring_script=root.of("scoringScript", str) if root.has("scoringScript") else None,
@@ -107,7 +138,17 @@ def parse(found: Any) -> Contract:
             float(settings.of("maxQueueWaitSeconds", int, float)),
             settings.of("maxBodyBytes", int),
         ),
+        is_joining=batching == "Auto",
+        is_signed=root.flag("signing"),
+        schema=_file(root.section("schema")) if root.has("schema") else None,
+        lock=_file(root.section("lock")) if root.has("lock") else None,
+        written_with=root.texts("writtenWith"),
+        allows_skew=root.flag("allowSkew"),
     )
+
+
+def _file(section: _Section) -> RegistryFile:
+    return RegistryFile(section.of("uri", str), section.of("digest", str))
 
 
 def _code(section: _Section) -> Code:
@@ -133,6 +174,13 @@ class _Section:
         if not isinstance(value, kinds) or isinstance(value, bool):
             names = " or ".join(kind.__name__ for kind in kinds)
             raise ContractError(f"{self._name(key)} of scoring.json must be {names}, and is {value!r}")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """Whether it is true; absent is false."""
+        value = self._found.get(key, False)
+        if not isinstance(value, bool):
+            raise ContractError(f"{self._name(key)} of scoring.json must be bool, and is {value!r}")
         return value
 
     def section(self, key: str) -> _Section:

@@ -19,12 +19,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from smalt_scorer.contract import Model
 from smalt_scorer.digests import Entry, entries_of, manifest, manifest_digest, text_digest
 from smalt_scorer.failures import Failure
 
+T = TypeVar("T")
 PATIENCE_SECONDS = 60.0
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 30.0
@@ -113,11 +114,16 @@ def fetch(model: Model, root: Path, server: Server, patience_seconds: float = PA
 
 def artifact_path(model: Model) -> str:
     """`mlflow-artifacts:/1/abc/artifacts/outputs/model` -> `1/abc/artifacts/outputs/model`."""
-    scheme, _, rest = model.uri.partition(":/")
+    return path_of(model.uri, model)
+
+
+def path_of(uri: str, model: Model) -> str:
+    """Where something of the model lies in the server's store."""
+    scheme, _, rest = uri.partition(":/")
     if scheme != "mlflow-artifacts" or not rest:
         raise Failure(
             "ModelUnavailable",
-            f"Model '{model.object_name}' lies at {model.uri}, which this server cannot read: register it from a run of "
+            f"Model '{model.object_name}' lies at {uri}, which this server cannot read: register it from a run of "
             "this Workspace",
         )
     return rest.lstrip("/")
@@ -155,7 +161,7 @@ def _text(server: Server, path: str) -> str:
         return bytes(answer.read()).decode("utf-8", "surrogateescape")
 
 
-def patiently(attempt: Callable[[], str], model: Model, seconds: float) -> str:
+def patiently(attempt: Callable[[], T], model: Model, seconds: float) -> T:
     """Tries until it works. Failure at once when asking again cannot help, or when the time is over."""
     deadline = time.monotonic() + seconds
     wait = 0.5

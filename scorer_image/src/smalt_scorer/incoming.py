@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from smalt_scorer.raw_request import RawRequest
+from smalt_scorer.tracing import Trace
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -24,13 +27,16 @@ class Gone(Exception):
 class Incoming:
     """One request's body."""
 
-    def __init__(self, headers: Mapping[str, bytes], receive: Receive) -> None:
-        self._headers, self._receive = headers, receive
+    def __init__(self, request: RawRequest, receive: Receive) -> None:
+        self._request, self._receive = request, receive
+        # uvicorn's side of the request, which knows when its sender has gone.
+        self.caller = getattr(receive, "__self__", None)
+        self.trace: Trace | None = None
         self._is_over = False
 
     async def read(self, most: int) -> bytes:
         """The whole body. TooLarge and Gone."""
-        length = self._headers.get("content-length", b"0")
+        length = self._request.raw(b"content-length")
         if length.isdigit() and int(length) > most:
             raise TooLarge
         parts, size = [], 0
@@ -40,11 +46,11 @@ class Incoming:
             if size > most:
                 raise TooLarge
             parts.append(part)
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def discard(self) -> None:
         """Lets the rest go by, unless it is endless, or its sender waits for our leave to send it (Expect)."""
-        if "expect" in self._headers:
+        if self._request.raw(b"expect"):
             return
         try:
             async with asyncio.timeout(DISCARD_SECONDS):
@@ -60,4 +66,5 @@ class Incoming:
             self._is_over = True
             raise Gone
         self._is_over = not message.get("more_body")
-        return bytes(message.get("body", b""))
+        found: bytes = message.get("body", b"")
+        return found

@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import uvicorn
+import uvloop
 
 from smalt_scorer.application import Application
+from smalt_scorer.certificate import Certificate
+from smalt_scorer.counted_together import EVERY_SECONDS
+from smalt_scorer.http_protocol import HttpProtocol, look_at
+from smalt_scorer.runners import Runner
+from smalt_scorer.workers import Worker
 
 # Endpoints take a moment to hear that the pod is going; until then requests still come.
 DRAIN_SECONDS = 3.0
 START_SECONDS = 10.0
+# Refusals are written by then; connections that somebody merely keeps are not waited for.
+RETIRE_SECONDS = 0.5
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Server:
     """One application on one port; `on_early_end` ends the process when it is told to go before its script is ready."""
 
-    def __init__(self, application: Application, host: str, port: int, on_early_end: Callable[[], object]) -> None:
-        self.application, self._on_early_end = application, on_early_end
+    def __init__(
+        self,
+        application: Application,
+        host: str,
+        port: int,
+        on_early_end: Callable[[], object],
+        worker: Worker | None = None,
+        certificate: Certificate | None = None,
+    ) -> None:
+        self.application, self._on_early_end, self._worker = application, on_early_end, worker
+        self._certificate = certificate
         config = uvicorn.Config(
             application,
             host=host,
@@ -33,18 +50,31 @@ class Server:
             access_log=False,
             log_level="warning",
             lifespan="off",
+            http=HttpProtocol,
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
             timeout_keep_alive=75,
         )
+        config.load()
+        config.ssl = certificate.context if certificate else None
         self._uvicorn = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._signals, self._signals_in = socket.socketpair()
         self._signals_in.setblocking(False)
 
     def start(self) -> None:
-        """Returns when the port is listened on. OSError when it cannot be."""
+        """Returns when the port is listened on. OSError when it cannot be.
+
+        A worker listens when its model is loaded: until then others answer, and a probe is not told of one that is new.
+        """
         threading.Thread(target=self._heed_signals, name="signals", daemon=True).start()
         os.register_at_fork(after_in_child=_forget_signals)
         self._take_signals()
+        if self._worker is None:
+            self._listen()
+
+    def _listen(self) -> None:
         self._thread.start()
         deadline = time.monotonic() + START_SECONDS
         while not self._uvicorn.started:
@@ -52,12 +82,28 @@ class Server:
                 raise OSError(f"port {self._uvicorn.config.port} cannot be listened on")
             time.sleep(0.01)
 
-    def work(self, run: Callable[[str, Mapping[str, str]], Any]) -> None:
+    def work(self, runner: Runner) -> None:
         """Scores until SIGTERM, then finishes what has come."""
         self._take_signals()  # again: what init() has set would end the process without an answer
+        # Libraries and the model are hundreds of thousands of objects that stay. To look for garbage among them takes a tenth of
+        # a second, in which nobody is answered; among what requests leave it takes none.
+        gc.collect()
+        gc.freeze()
         self.application.is_ready = True
-        self.application.scoring.work(run)
+        if self._worker is not None:
+            self._listen()
+            self._worker.tell_ready()
+        self.application.scoring.work(runner)
         self._thread.join(DRAIN_SECONDS)
+
+    def retire(self, end: Callable[[], object]) -> None:
+        """Takes no more connections, lets those who are being answered have their answer, and then calls `end`."""
+        self._uvicorn.should_exit = True
+        threading.Thread(target=self._retire, args=(end,), name="end", daemon=True).start()
+
+    def _retire(self, end: Callable[[], object]) -> None:
+        self._thread.join(RETIRE_SECONDS)
+        end()
 
     def _take_signals(self) -> None:
         # Python's own handlers wait until the main thread is back from C code, which an init() or run() that hangs
@@ -84,7 +130,29 @@ class Server:
         self.application.scoring.stop()
 
     def _serve(self) -> None:
-        asyncio.run(self._uvicorn.serve())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._served())
+
+    async def _served(self) -> None:
+        beside = [
+            asyncio.create_task(self._publish()),
+            asyncio.create_task(look_at(self._uvicorn.server_state.connections)),
+            asyncio.create_task(self._renew()),
+        ]
+        await self._uvicorn.serve(None if self._worker is None else [self._worker.listening])
+        for each in beside:
+            each.cancel()
+        self.application.metrics.publish()
+
+    async def _publish(self) -> None:
+        while self.application.metrics.peers is not None:
+            self.application.metrics.publish()
+            await asyncio.sleep(EVERY_SECONDS)
+
+    async def _renew(self) -> None:
+        while self._certificate is not None:
+            await asyncio.sleep(1)
+            self._certificate.look()
 
 
 def _do_nothing(signum: int, frame: object) -> None:

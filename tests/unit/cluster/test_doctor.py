@@ -9,8 +9,10 @@ import pytest
 
 from cluster import doctor, owner, virtualenv
 from cluster.paths import REPOSITORY
+from cluster.processes import Process
 from cluster.programs import LEAST_GO
 from cluster.progress import SetUpFailed
+from support.run_pod import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -139,8 +141,25 @@ def test_the_second_cluster_is_told_who_has_the_machine(tmp_path: Path) -> None:
     record, first, second = tmp_path / "record", tmp_path / "first/cluster", tmp_path / "second/cluster"
     owner.claim(first, record)
     owner.claim(first, record)
-    with pytest.raises(SetUpFailed, match=f"SMALT_CACHE={first.parent} make down"):
-        owner.claim(second, record)
+    etcd = Process("etcd", first)
+    etcd.start(["sleep", "60"])
+    try:
+        with pytest.raises(SetUpFailed, match=f"SMALT_CACHE={first.parent} make down"):
+            owner.claim(second, record)
+        assert owner.left_behind(second, record) is None
+    finally:
+        etcd.stop()
+
+
+def test_a_cluster_whose_processes_are_gone_does_not_keep_the_machine(tmp_path: Path) -> None:
+    record, first, second = tmp_path / "record", tmp_path / "first/cluster", tmp_path / "second/cluster"
+    owner.claim(first, record)
+    gone = Process("etcd", first)
+    gone.start(["true"])
+    wait_until(lambda: gone.pid() is None, "it has ended")
+    assert owner.left_behind(second, record) == first and owner.left_behind(first, record) is None
+    owner.claim(second, record)
+    assert owner.owner(record) == second
 
 
 def test_a_cluster_whose_folder_is_gone_does_not_keep_the_machine(tmp_path: Path) -> None:

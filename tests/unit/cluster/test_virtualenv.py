@@ -94,7 +94,7 @@ def test_every_package_of_the_project_is_found_by_its_path(tmp_path: Path, monke
     virtualenv.make(tmp_path / "venv")
     folders = [Path(line) for line in (tmp_path / "smalt.pth").read_text().splitlines()]
     packages = {package.parent.name for folder in folders for package in folder.glob("*/__init__.py")}
-    assert packages == {"smalt", "smalt_trainer", "smalt_profile", "smalt_scorer", "smalt_tracking"}
+    assert packages == {"smalt", "smalt_trainer", "smalt_profile", "smalt_card", "smalt_scorer", "smalt_tracking"}
 
 
 def test_an_apt_without_a_network_says_what_to_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

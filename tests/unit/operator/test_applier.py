@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from smalt.api.kinds import JOB, MODEL, SECRET, SERVICE, TRAINING_RUN, WATCHED, Kind
+from smalt.api.references import Address
 from smalt.engine.applier import Applier
 from smalt.engine.store import Store
 from smalt.errors import Conflict, NameTaken, NotYetGone
@@ -38,7 +39,7 @@ class Bench:
         self.api, self.store = MemoryApi(), Store()
         self.applier = Applier(self.api, self.store, self.absorb)
 
-    def absorb(self, kind: Kind, found: Json) -> None:
+    def absorb(self, kind: Kind, found: Json, maker: Address | None = None) -> None:
         if kind in WATCHED:
             self.store.upsert(kind, found)
 

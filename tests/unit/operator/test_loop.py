@@ -11,6 +11,7 @@ from smalt.api.kinds import EXPERIMENT, JOB, POD, TRAINING_RUN, WORKSPACE, Kind
 from smalt.api.references import address
 from smalt.engine.burst import BURST, BURST_SECONDS
 from smalt.engine.loop import COUNTS_SECONDS, HOLD_SECONDS, Loop, difference
+from smalt.engine.queue import Queue
 from smalt.errors import Conflict
 from smalt.metrics import Metrics
 from support.memory_api import MemoryApi, merged
@@ -63,6 +64,17 @@ async def test_the_job_comes_first_and_the_status_is_held_for_a_moment() -> None
     await bench.reconcile(TRAINING_RUN, run())
     assert bench.api.writes == ["POST Job/first-1", "STATUS TrainingRun/first"]
     assert bench.status(TRAINING_RUN, run())["job"] == "first-1"
+
+
+async def test_a_run_that_made_its_job_is_not_looked_at_again_for_that() -> None:
+    bench = training()
+    bench.loop.queue = Queue(bench.metrics, bench.clock)  # without what lists have brought
+    await bench.reconcile(TRAINING_RUN, run())
+    assert len(bench.loop.queue) == 0
+    job = bench.loop.store.get(JOB, NAMESPACE, "first-1")
+    assert job is not None
+    bench.put(JOB, job | {"status": {"active": 1}})
+    assert await bench.loop.queue.get() == address(TRAINING_RUN, run())
 
 
 async def test_what_a_run_mounts_is_looked_for_all_at_once() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from smalt.api import conditions
+from smalt.api.conditions import information
 from smalt.api.kinds import APPS_DEPLOYMENT, CONFIG_MAP, DEPLOYMENT, SECRET
 from smalt.builders import scoring
 from smalt.reconcilers import deployment as deployments
@@ -40,10 +42,9 @@ def modelled(it: Json, *world: Json) -> Any:
 NEW: Json = {"observedGeneration": -1}
 
 
-def test_a_model_takes_over_what_its_run_left() -> None:
+def test_a_model_knows_what_its_run_left() -> None:
     status = modelled(model(status=NEW), finished_run())
-    assert said(status)["reason"] == "Registered"
-    assert status["artifact"]["digest"] == DIGEST and status["metrics"] == {"auc": 0.9}
+    assert status["metrics"] == {"auc": 0.9}
     assert status["lineage"]["experiment"] == "trials" and status["lineage"]["data"] == {"train": DIGEST}
     assert status["lineage"]["code"] == {"digest": DIGEST}
 
@@ -270,26 +271,15 @@ def test_while_the_pods_of_before_serve_what_waits_is_reconciling_and_what_is_re
 PIP: Json = {"environment": {"pip": ["lightgbm"]}}
 
 
-@pytest.mark.parametrize(
-    ("spec", "live", "reason"),
-    [
-        (PIP, {}, "WaitingForConfigMap"),
-        (PIP, {Read(CONFIG_MAP, NAMESPACE, "roots"): resource(CONFIG_MAP, "roots")}, "RollingOut"),
-        ({}, {}, "RollingOut"),
-    ],
-    ids=["packages and no certificates", "packages and certificates", "no packages"],
-)
-def test_packages_wait_for_the_certificates_that_their_installation_trusts(
-    spec: Json, live: dict[Any, Any], reason: str
-) -> None:
+@pytest.mark.parametrize("spec", [PIP, {}], ids=["packages", "no packages"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_pods_wait_for_the_certificates_that_they_trust(spec: Json, is_there: bool) -> None:
+    roots = Read(CONFIG_MAP, NAMESPACE, "roots")
     it, at = deployment(**spec), workspace({"trustBundle": {"configMap": "roots"}})
-    asked = deployments.reads(it, store_of(it, at), NOW)
-    assert (Read(CONFIG_MAP, NAMESPACE, "roots") in asked) == bool(spec)
-    status = deployed(it, at, model(), live=live).status
-    assert said(status)["reason"] == reason
-    assert (reason == "WaitingForConfigMap") == (
-        "ConfigMap 'roots' of the Workspace's spec.trustBundle" in said(status)["message"]
-    )
+    assert roots in deployments.reads(it, store_of(it, at), NOW)
+    status = deployed(it, at, model(), live={roots: resource(CONFIG_MAP, "roots")} if is_there else {}).status
+    assert said(status)["reason"] == ("RollingOut" if is_there else "WaitingForConfigMap")
+    assert is_there or "ConfigMap 'roots' of the Workspace's spec.trustBundle" in said(status)["message"]
 
 
 def test_what_a_workspace_trusts_is_not_asked_for_before_there_is_one() -> None:
@@ -396,3 +386,102 @@ def test_a_change_of_counts_alone_may_wait() -> None:
     again = experiment(status=first.status)
     second = experiments.plan(again, store_of(again, *world, finished_run("b")), {}, NOW, SETTINGS)
     assert (first.counts_only, second.counts_only) == (False, True)
+
+
+SIGNING: Json = {"signing": {"keySecret": "model-signing"}}
+
+
+def signed(number: int = 1, holds: bool = True, **more: Any) -> Json:
+    """A model that says of itself whether it is signed."""
+    made = model(number, **more)
+    words = "signed by sha256:0" if holds else "the Secret had no private.pem"
+    made["status"]["conditions"] += information("SignatureVerified", holds, "Signed", words)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("it", "words"),
+    [(model(), "it was registered without a key"), (signed(holds=False), "the Secret had no private.pem")],
+    ids=["never signed", "refused"],
+)
+def test_a_workspace_that_signs_serves_no_model_that_is_not_signed(it: Json, words: str) -> None:
+    status = deployed(deployment(), workspace(SIGNING), it).status
+    assert said(status)["reason"] == "NotSigned"
+    assert f"Model 'churn-1' is not signed ({words})" in said(status)["message"]
+    assert conditions.find(status, "Stalled")["status"] == "True"
+
+
+ALLOWED = {"policy": {"modelFormats": ["onnx", "skops"]}}
+
+
+def of_format(format_: str | None, version: int = 1) -> Json:
+    it = model(version)
+    it["status"] |= {"format": format_} if format_ else {}
+    return it
+
+
+@pytest.mark.parametrize(("format_", "words"), [("joblib", "format joblib"), (None, "format other")])
+def test_a_model_of_a_format_that_the_workspace_does_not_allow_is_not_served(format_: str | None, words: str) -> None:
+    status = deployed(deployment(), workspace(ALLOWED), of_format(format_)).status
+    assert said(status)["reason"] == "FormatNotAllowed" and words in said(status)["message"]
+    assert "allows onnx, skops (spec.policy.modelFormats)" in said(status)["message"]
+    assert conditions.find(status, "Stalled")["status"] == "True"
+    serving = server(manifest_of(deployment(), workspace(ALLOWED), of_format("onnx")))
+    it = deployment({"effectiveModel": "churn-1"}, model={"name": "churn", "version": 2})
+    status = deployed(it, workspace(ALLOWED), of_format("onnx"), of_format(format_, 2), serving).status
+    assert said(status)["reason"] == "ServingPrevious"
+
+
+def test_a_model_of_an_allowed_format_is_served() -> None:
+    assert said(deployed(deployment(), workspace(ALLOWED), of_format("skops")).status)["reason"] == "RollingOut"
+
+
+def test_without_a_key_of_the_workspace_nobody_asks_for_signatures() -> None:
+    assert said(deployed(deployment(), workspace(), model()).status)["reason"] == "RollingOut"
+
+
+def test_what_serves_stays_while_an_unsigned_model_is_asked_for() -> None:
+    serving = server(manifest_of(deployment(), workspace(SIGNING), signed(1)))
+    it = deployment({"effectiveModel": "churn-1"}, model={"name": "churn", "version": 2})
+    status = deployed(it, workspace(SIGNING), signed(1), model(2), serving).status
+    assert said(status)["reason"] == "ServingPrevious"
+    assert "Model 'churn-2' is not signed" in said(status)["message"]
+
+
+def test_the_pods_of_a_signed_model_get_the_public_key_where_it_is_proven_and_the_private_one_nowhere() -> None:
+    made = manifest_of(deployment(), workspace(SIGNING), signed())
+    pod_ = made["spec"]["template"]["spec"]
+    volume = next(each for each in pod_["volumes"] if each["name"] == "signing")
+    assert volume["secret"]["secretName"] == "model-signing"
+    assert volume["secret"]["items"] == [{"key": "public.pem", "path": "public.pem"}]
+    holders = [
+        each["name"]
+        for each in pod_["initContainers"] + pod_["containers"]
+        if any(mounted["name"] == "signing" for mounted in each["volumeMounts"])
+    ]
+    assert holders == ["model"]
+    assert json.loads(made["spec"]["template"]["metadata"]["annotations"][scoring.ANNOTATION])["signing"] is True
+    assert "private.pem" not in json.dumps(made)
+
+
+def test_with_a_certificate_pods_are_asked_by_https_from_the_service_to_the_probes() -> None:
+    plan = deployed(deployment(tlsSecret="cert"), workspace(), model())
+    made = {child.manifest["kind"]: child.manifest for child in plan.apply}
+    [port] = made["Service"]["spec"]["ports"]
+    assert (port["name"], port["port"], port["targetPort"]) == ("https", 443, scoring.PORT)
+    spec = made["Deployment"]["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    probes = [container[f"{name}Probe"]["httpGet"]["scheme"] for name in ("startup", "readiness", "liveness")]
+    assert probes == ["HTTPS"] * 3 and container["args"][-2:] == ["--tls", "/smalt/tls"]
+    assert {"name": "tls", "mountPath": "/smalt/tls", "readOnly": True} in container["volumeMounts"]
+    assert not [each for init in spec["initContainers"] for each in init["volumeMounts"] if each["name"] == "tls"]
+    [volume] = [each for each in spec["volumes"] if each["name"] == "tls"]
+    assert volume["secret"]["secretName"] == "cert" and volume["secret"]["optional"] is True
+    assert plan.status["scoringUri"] == "https://prod.team-a/score"
+
+
+def test_without_one_it_is_http() -> None:
+    plan = deployed(deployment(), workspace(), model())
+    [service] = [child.manifest for child in plan.apply if child.manifest["kind"] == "Service"]
+    assert [each["port"] for each in service["spec"]["ports"]] == [80]
+    assert "HTTPS" not in json.dumps(manifest_of(deployment(), workspace(), model()))

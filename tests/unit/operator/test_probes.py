@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -91,3 +92,13 @@ def test_metrics_are_text_that_prometheus_reads(server: ProbeServer) -> None:
 def test_another_path_is_told_what_there_is(server: ProbeServer) -> None:
     status, _, words = answer(server, "/")
     assert status == 404 and all(path in words for path in ("/healthz", "/readyz", "/metrics"))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_it_answers_on_addresses_of_both_kinds(server: ProbeServer, address: str) -> None:
+    if ":" in address and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    connection = http.client.HTTPConnection(address, server.port, timeout=5)
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    connection.close()

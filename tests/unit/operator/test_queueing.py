@@ -459,6 +459,8 @@ class LimitedByTwo(Limited):
 
 BUSY = settings(max_examples=25, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
 TestOneOperator = Limited.TestCase
+TestOneOperator.pytestmark = [pytest.mark.slow]
 TestOneOperator.settings = BUSY
 TestTwoOperators = LimitedByTwo.TestCase
+TestTwoOperators.pytestmark = [pytest.mark.slow]
 TestTwoOperators.settings = BUSY

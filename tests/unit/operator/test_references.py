@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smalt.api.kinds import DEPLOYMENT, EXPERIMENT, JOB, MODEL, OURS, TRAINING_RUN, WORKSPACE, Kind
-from smalt.api.references import FAMILY, Address, known_as, refers_to, seen_by_referred, seen_by_referrers
+from smalt.api.references import COMPARED, FAMILY, Address, known_as, refers_to, seen_by_referred, seen_by_referrers
 from support.resources import NAMESPACE, deployment, experiment, finished_run, job, model, ready, run, workspace
 
 Json = dict[str, Any]
@@ -41,7 +41,7 @@ def test_what_is_no_text_counts_as_absent(kind: Kind, spec: Json | None) -> None
 
 
 def test_a_model_is_known_by_its_own_name_and_its_familys() -> None:
-    assert known_as(MODEL, model(3)) == named((MODEL, "churn-3"), (FAMILY, "churn"))
+    assert known_as(MODEL, model(3)) == named((MODEL, "churn-3"), (FAMILY, "churn"), (COMPARED, "churn"))
     assert known_as(EXPERIMENT, experiment()) == named((EXPERIMENT, "trials"))
 
 

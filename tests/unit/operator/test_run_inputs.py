@@ -126,10 +126,10 @@ IT = reading("run://prep/clean")
         ),
         (
             reading("model://churn/3"),
-            (model(3, status=not_ready("GateFailed", "auc is 0.7", stalled=True)),),
+            (model(3, status=not_ready("ModelDamaged", "model.joblib is cut short", stalled=True)),),
             "InputFailed",
             True,
-            ["Model 'churn-3', which is not ready: auc is 0.7", "another version"],
+            ["Model 'churn-3', which is not ready: model.joblib is cut short", "another version"],
         ),
     ],
 )
@@ -145,9 +145,18 @@ def test_what_an_input_waits_for_is_said(
         assert word in said(plan.status)["message"]
 
 
+# Registered, and followed by nobody: what it does on other data can be measured, and may open the gate.
+GATED = model(3)
+GATED["status"] |= {"conditions": not_ready("GateFailed", "auc is 0.7", stalled=True)["conditions"]}
+
+
 @pytest.mark.parametrize(
     ("path", "producer", "artifact"),
-    [("run://prep/clean", prep(), CLEAN), ("model://churn/3", model(3), model(3)["status"]["artifact"])],
+    [
+        ("run://prep/clean", prep(), CLEAN),
+        ("model://churn/3", model(3), model(3)["status"]["artifact"]),
+        ("model://churn/3", GATED, GATED["status"]["artifact"]),
+    ],
 )
 def test_the_job_gets_the_artifact_with_its_digest_and_the_status_says_so(
     path: str, producer: Json, artifact: Json

@@ -45,6 +45,12 @@ def saying(phase: str, message: str = "", reason: str = "", **more: Any) -> Json
     [
         (in_state(training=WAITING), None, None, ""),
         (in_state(fetch=RUNNING, training=WAITING, recorder=WAITING), None, "Preparing", "-c fetch"),
+        (
+            in_state(fetch=RUNNING, training=WAITING, recorder=WAITING),
+            saying("Preparing", "what the run needs is being fetched: train: 1.2 GiB of 10 GiB (12%), 80 MiB/s"),
+            "Preparing",
+            "1.2 GiB of 10 GiB (12%), 80 MiB/s: see `kubectl logs job/first-1 -c fetch`",
+        ),
         (in_state(training=RUNNING), None, "Running", "the script runs in pod 'pod'"),
         (in_state(training=RUNNING, recorder=RUNNING), None, "Running", "the script runs"),
         (in_state(training=RUNNING, recorder=RUNNING), saying("Running", "ignored"), "Running", "the script runs"),

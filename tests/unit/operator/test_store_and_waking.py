@@ -62,10 +62,12 @@ def test_indices_follow_what_an_object_says_now() -> None:
 def test_a_finished_run_is_kept_small() -> None:
     heavy = finished_run()
     heavy["spec"] |= {"code": {"inline": {"train.py": "x" * 100000}}, "parameters": {"C": 1}}
+    heavy["spec"]["environment"] = {"image": "team/image:1", "conda": "y" * 30000}
     heavy["metadata"]["managedFields"] = [{"x": "y"}]
     small = trimmed(TRAINING_RUN, heavy)
     assert len(repr(small)) < 2000
-    assert small["spec"] == {"experiment": "trials", "parameters": {"C": 1}}
+    asked = {"image": "team/image:1", "conda": True}
+    assert small["spec"] == {"experiment": "trials", "parameters": {"C": 1}, "environment": asked}
 
 
 def names(kind: Kind, before: Json | None, after: Json | None, *world: Json) -> set[tuple[str, str]]:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from smalt.api.kinds import CONFIG_MAP, MODEL, WORKSPACE
-from smalt.api.training_run import ANOTHER_NAME
+from smalt.api.training_run import ANOTHER_NAME, TrainingRunSpec
 from smalt.builders.registered_model import uid_selector
 from smalt.reconcilers import training_run as reconciler
 from smalt.reconcilers.plan import NOTHING
+from smalt.reconcilers.run_results import facts
 from smalt.reconcilers.world import Labelled, Read, Refusals, StatusOf
 from support.resources import (
     DIGEST,
@@ -583,6 +584,27 @@ def test_a_further_attempt_runs_the_commit_that_the_first_one_ran(seen: str) -> 
     assert plan.status["code"] == {"commit": COMMIT}
 
 
+def test_a_further_attempt_reads_what_the_first_one_read_unless_the_run_says_what() -> None:
+    """An address may lead to other data by then; also when the attempt in between has left no word."""
+    inputs = {
+        "train": {"type": "uriFile", "path": "https://data.example/rows.csv"},
+        "test": {"type": "uriFile", "path": "s3://data/test.csv", "digest": DIGEST},
+        "odd": {"type": "uriFile", "path": "https://data.example/odd.csv"},
+    }
+    it = run(inputs=inputs, limits={"retries": 2})
+    read = {"train": "sha256:" + "1" * 64, "test": DIGEST, "odd": "$(no digest)"}
+    report = json.dumps(REPORT | {"outcome": "failed", "digests": {"data": read}})
+    plan = planned(it, workspace(), experiment(), job(it, **completed("Failed")), pod_of(it, **ended(report, 1)))
+    second = made(plan, it, **completed("Failed"))
+    third = planned(it, workspace(), experiment(), second, pod(second, **ended("", 1, reason="Error")))
+    for name, each in (("first-2", plan), ("first-3", third)):
+        (child,) = each.apply
+        assert child.name == name
+        contract = json.loads(child.manifest["spec"]["template"]["metadata"]["annotations"]["smalt.dev/run"])
+        assert contract["inputs"]["train"]["pinned"] == read["train"]
+        assert not any("pinned" in contract["inputs"][each] for each in ("test", "odd"))
+
+
 def preparing(state: Json) -> Json:
     return {"initContainerStatuses": [{"name": "tools", "state": {}}, {"name": "environment", "state": state}]}
 
@@ -605,3 +627,20 @@ def test_packages_whose_installation_was_killed_for_its_memory_name_the_limit() 
     plan = planned(it, workspace(), experiment(), job(it, **completed("Failed")), killed)
     assert said(plan.status)["reason"] == "OutOfMemory"
     assert "'environment'" in said(plan.status)["message"] and "instanceType" in said(plan.status)["message"]
+
+
+def test_profiles_of_inputs_and_outputs_stand_in_the_status_and_nothing_that_was_not_declared() -> None:
+    train = {"rows": 7043, "columns": 21, "missing": 11, "warnings": 2, "password": "no"}
+    profiles = {
+        "inputs": {"train": train, "other": train, "odd": {"message": "'odd.csv' is binary, not a table"}},
+        "outputs": {"train": {"rows": 3, "columns": -1, "missing": True}, "model": "nonsense"},
+    }
+    inputs = {name: {"type": "uriFile", "path": f"pvc://data/{name}"} for name in ("train", "odd")}
+    outputs = {name: {"type": "uriFile"} for name in ("train", "model")}
+    spec = TrainingRunSpec.model_validate(run(inputs=inputs, outputs=outputs)["spec"])
+    place = "mlflow-artifacts:/1/a/artifacts/profiles"
+    assert facts(REPORT | {"profiles": profiles}, None, spec)["dataProfile"] == {
+        "train": {"rows": 7043, "columns": 21, "missing": 11, "warnings": 2, "report": f"{place}/inputs/train"},
+        "odd": {"message": "'odd.csv' is binary, not a table"},
+        "outputs.train": {"rows": 3, "report": f"{place}/outputs/train"},
+    }

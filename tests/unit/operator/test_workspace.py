@@ -56,6 +56,7 @@ def test_the_server_waits_for_its_secret_and_follows_at_once() -> None:
     first = planned(secret=None)
     assert [child.manifest["kind"] for child in first.apply] == [
         "Secret",
+        "Secret",
         "PersistentVolumeClaim",
         "ServiceAccount",
         "Service",
@@ -63,6 +64,19 @@ def test_the_server_waits_for_its_secret_and_follows_at_once() -> None:
     ]
     assert first.requeue_after == 0.0
     assert planned().apply[-1].manifest["kind"] == "Deployment"
+
+
+def test_the_registrys_password_has_a_secret_of_its_own_which_an_older_workspace_gets_too() -> None:
+    """A Secret that is there gets no further keys; a second one is simply made, and the server's pod has both."""
+    apply = planned().apply
+    [own] = [child for child in apply if child.name == "lab-registry"]
+    assert own.once and own.random == ("registry-password",)
+    pod = apply[-1].manifest["spec"]["template"]["spec"]
+    [folder] = [each for each in pod["volumes"] if each["name"] == "secrets"]
+    assert [each["secret"]["name"] for each in folder["projected"]["sources"]] == ["lab-tracking", "lab-registry"]
+    it = workspace()
+    wanted = reconciler.reads(it, store_of(it), NOW)
+    assert {SECRET_READ, Read(SECRET, NAMESPACE, "lab-registry")} <= set(wanted)
 
 
 def test_a_remade_secret_restarts_the_server() -> None:

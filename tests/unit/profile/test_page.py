@@ -123,6 +123,7 @@ def test_every_section_is_there_and_in_the_navigation(parsed: Page, section: str
     assert [each for each in parsed.all("a") if each.get("href") == f"#{section}"]
 
 
+@pytest.mark.slow
 def test_a_page_of_many_columns_is_folded_and_bounded(tmp_path: Path) -> None:
     source = page(profile(write_csv(wide(500, 60), tmp_path / "wide.csv")))
     details = Page(source).all("details")

@@ -11,7 +11,8 @@ import numpy
 import pandas
 import pytest
 
-from smalt_scorer.answers import body_of
+from smalt_scorer import answers
+from smalt_scorer.answers import TooLong, body_of
 
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 
@@ -32,6 +33,8 @@ WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
         ({1}, [1]),
         (WHEN, "2026-01-02T03:04:05+00:00"),
         (pandas.Timestamp(WHEN), "2026-01-02T03:04:05+00:00"),
+        ({numpy.int64(3): [{numpy.float32(0.5): 1}], None: 2}, {"3": [{"0.5": 1}], "null": 2}),
+        ("half a \ud800 pair", "half a \ud800 pair"),
     ],
     ids=repr,
 )
@@ -46,3 +49,17 @@ def test_nan_stays_nan_as_on_azure() -> None:
 def test_what_has_no_form_is_named_by_its_class() -> None:
     with pytest.raises(TypeError, match="gave back a object"):
         body_of({"a": object()})
+
+
+def test_keys_that_have_no_form_are_refused() -> None:
+    with pytest.raises(TypeError, match="keys must be str"):
+        body_of({(1, 2): 3})
+
+
+@pytest.mark.parametrize(
+    "result", ["x" * 101, b"x" * 101, memoryview(b"x" * 101), ["x"] * 30], ids=["text", "bytes", "view", "list"]
+)
+def test_an_answer_that_is_too_long_is_refused(result: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MOST_BYTES", 100)
+    with pytest.raises(TooLong, match="send the result in parts"):
+        body_of(result)

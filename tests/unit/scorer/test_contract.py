@@ -55,7 +55,8 @@ def test_the_model_directory_and_the_artifact_lie_where_azures_scripts_look() ->
 
 def test_what_the_operator_leaves_out_is_nothing() -> None:
     found = contracts.parse(WHOLE | {"code": None, "scoringScript": None, "authMode": "none"})
-    assert (found.code, found.scoring_script, found.needs_key) == (None, None, False)
+    assert (found.code, found.scoring_script, found.needs_key, found.model.format) == (None, None, False, None)
+    assert found.is_direct and not contracts.parse(WHOLE).is_direct
     assert found.requests == RequestSettings(5.0, 64, 0.5, 10485760)
 
 
@@ -77,6 +78,7 @@ def test_code_is_inline_or_a_folder() -> None:
         ("code", "score.py", "code of scoring.json is no object but 'score.py'"),
         ("code", {"inline": {"score.py": 1}}, "code.inline.score.py of scoring.json must be str, and is 1"),
         ("environmentVariables", {"N": 1}, "environmentVariables.N of scoring.json must be str, and is 1"),
+        ("batching", "off", "batching of scoring.json is 'off', and must be Auto or Off"),
         ("authMode", "token", "authMode of scoring.json is 'token', and must be key or none"),
         ("requestSettings.maxBodyBytes", "1Mi", "requestSettings.maxBodyBytes of scoring.json must be int"),
         ("requestSettings.maxQueueWaitSeconds", None, "maxQueueWaitSeconds of scoring.json must be int or float"),
@@ -96,3 +98,18 @@ def test_a_file_that_holds_no_contract_is_named(text: str | None, tmp_path: Path
         file.write_text(text)
     with pytest.raises(ContractError, match=r"scoring\.json"):
         contracts.read(file)
+
+
+def test_the_packages_of_the_training_are_read_where_they_are_told() -> None:
+    plain = contracts.parse(WHOLE)
+    assert (plain.lock, plain.written_with, plain.allows_skew) == (None, {}, False)
+    told = {
+        "lock": {"uri": "mlflow-artifacts:/1/a", "digest": "sha256:1"},
+        "writtenWith": {"numpy": "2"},
+        "allowSkew": True,
+    }
+    whole = contracts.parse(WHOLE | told)
+    assert whole.lock == contracts.RegistryFile("mlflow-artifacts:/1/a", "sha256:1")
+    assert (whole.written_with, whole.allows_skew) == ({"numpy": "2"}, True)
+    with pytest.raises(ContractError, match=r"lock\.digest"):
+        contracts.parse(WHOLE | {"lock": {"uri": "x"}})

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from smalt_scorer.counted_together import SharedFolder
 from smalt_scorer.metrics import Metrics
+from smalt_scorer.workers import RESTARTS
 
 
 def test_every_family_is_there_before_the_first_request() -> None:
@@ -34,3 +38,30 @@ def test_two_scorers_in_one_process_count_apart() -> None:
     one, other = Metrics("a", "1", ""), Metrics("b", "1", "")
     one.answered(200, 0.1)
     assert 'smalt_scorer_requests_total{code="200"} 0.0' in other.text().decode().splitlines()
+
+
+def test_workers_count_as_one_and_the_next_in_a_place_goes_on(tmp_path: Path) -> None:
+    (tmp_path / RESTARTS).write_text("1")
+
+    def worker(index: int) -> Metrics:
+        made = Metrics("a", "1", "")
+        made.join(SharedFolder(tmp_path, index))
+        return made
+
+    one, other = worker(0), worker(1)
+    one.answered(200, 0.1)
+    other.answered(200, 0.1)
+    other.answered(404, 0.1)
+    other.asked([0.1, 0.2], 0.3)
+    other.in_flight = 1
+    one.publish()
+    other.publish()
+    assert 'smalt_scorer_requests_total{code="200"} 2.0' in one.text().decode().splitlines()
+    assert "smalt_scorer_in_flight 1.0" in one.text().decode().splitlines()
+    later = worker(1)  # in the place of the other, which has ended
+    later.answered(404, 0.1)
+    lines = later.text().decode().splitlines()
+    assert 'smalt_scorer_requests_total{code="200"} 2.0' in lines
+    assert 'smalt_scorer_requests_total{code="404"} 2.0' in lines
+    assert "smalt_scorer_batch_requests_sum 2.0" in lines and "smalt_scorer_in_flight 0.0" in lines
+    assert "smalt_scorer_worker_restarts_total 1.0" in lines

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from smalt_trainer import packages
 from smalt_trainer.environment import Wanted, Workshop, check_python, ensure, read_environment
+from smalt_trainer.environment_record import WRITTEN_WITH, EnvironmentRecord, found_beside, versions
 from smalt_trainer.failures import RunFailed
 from smalt_trainer.lock import Entry, Lock, read_entries
 from smalt_trainer.locking import Question, preferences
@@ -173,3 +177,58 @@ def test_what_a_clash_says_is_no_absent_package() -> None:
     failed = failure(printed, "next step")
     assert failed.reason == "EnvironmentFailed"
     assert "exclude each other: Because a depends on b<1" in failed.message
+
+
+def test_a_lock_is_read_as_it_was_written_with_what_only_the_image_had_and_whom_it_is_for() -> None:
+    one = Lock(
+        (Entry("a==1", ("sha256:1", "sha256:2")), Entry("bare==2"), Entry("own==3", is_images=True)),
+        "cpython-310",
+        "arm",
+    )
+    assert Lock.read(one.text) == one and Lock.read(one.text).digest == one.digest
+    assert Lock.read(one.text).digest != Lock(one.entries).digest
+    with pytest.raises(ValueError, match="for which Python"):
+        Lock.read("a==1\n")
+
+
+def locked_in(folder: Path, lock: Lock) -> dict[str, str]:
+    (folder / "requirements.lock").write_text(lock.text)
+    return {"lockFile": str(folder / "requirements.lock")}
+
+
+def test_the_lock_of_the_models_run_is_what_a_deployment_asks_for(tmp_path: Path) -> None:
+    lock = Lock.of([Entry("scikit-learn==1.9.1", ("sha256:1",))])
+    assert read_environment(locked_in(tmp_path, lock), tmp_path) == Wanted(lock=lock)
+
+
+def test_a_lock_for_another_python_is_refused_in_words(tmp_path: Path) -> None:
+    lock = Lock((), "cpython-310", "x86_64-linux-gnu")
+    with pytest.raises(
+        RunFailed, match=r"locked for cpython-310, x86_64-linux-gnu, and this image is .*spec.environment"
+    ) as refused:
+        read_environment(locked_in(tmp_path, lock), tmp_path, "then apply the Deployment again")
+    assert refused.value.reason == "PythonMismatch" and "apply the Deployment again" in refused.value.message
+
+
+def test_what_came_with_the_image_of_the_run_alone_is_named(tmp_path: Path) -> None:
+    lock = Lock.of([Entry("no-index-has-it==1", is_images=True)])
+    workshop = Workshop(tmp_path, "", "then apply the Deployment again", print)
+    with pytest.raises(RunFailed, match=r"no-index-has-it==1 came with the image of the model's run"):
+        ensure(Wanted(lock=lock), workshop)
+
+
+def test_versions_are_found_by_the_names_of_their_metadata(tmp_path: Path) -> None:
+    first = ["numpy-2.1.0.dist-info", "numpy_financial-1.0.dist-info"]
+    for number, names in enumerate((first, ["numpy-1.0.egg-info", "scikit_learn-1.5.2-py3.11.egg-info"])):
+        for name in names:
+            (tmp_path / str(number) / name).mkdir(parents=True)
+    found = found_beside([str(tmp_path / "absent"), str(tmp_path / "0"), str(tmp_path / "1")])
+    assert found == {"numpy": "2.1.0", "scikit-learn": "1.5.2"}
+    here = {name: metadata.version(name) for name in WRITTEN_WITH}
+    assert found_beside(sys.path) == here and json.loads(versions(here))["packages"] == here
+
+
+def test_of_an_image_that_nothing_was_added_to_the_versions_are_kept(tmp_path: Path) -> None:
+    EnvironmentRecord(tmp_path / "none").copy(tmp_path / "kept")
+    assert [each.name for each in (tmp_path / "kept").iterdir()] == ["versions.json"]
+    assert set(json.loads((tmp_path / "kept/versions.json").read_text())["packages"]) == set(WRITTEN_WITH)

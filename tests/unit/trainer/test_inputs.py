@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from smalt_trainer.contract import Input
 from smalt_trainer.digests import entries_of, inside, manifest, manifest_digest, manifest_text
-from smalt_trainer.failures import RunFailed
+from smalt_trainer.failures import ANOTHER_NAME, RunFailed
 from smalt_trainer.fetched_inputs import check_names
 from smalt_trainer.inputs import prepare_inputs
 from smalt_trainer.s3 import Found
@@ -88,6 +89,19 @@ def test_a_declared_digest_is_that_of_the_manifest_or_of_a_single_files_content(
     with pytest.raises(RunFailed, match=content) as failed:
         prepare_inputs(mounted(file, "sha256:" + "0" * 64), {})
     assert failed.value.reason == "DigestMismatch"
+
+
+def test_a_further_attempt_says_so_when_the_data_has_changed_meanwhile(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("x")
+    before = manifest_digest(manifest(file))
+    (wanted,) = mounted(file).values()
+    pinned = {"train": dataclasses.replace(wanted, pinned=before)}
+    assert prepare_inputs(pinned, {})["train"].digest == before
+    file.write_text("y")
+    with pytest.raises(RunFailed, match=f"an earlier attempt of this run has read {before}.*changed") as failed:
+        prepare_inputs(pinned, {})
+    assert failed.value.reason == "DigestMismatch" and ANOTHER_NAME in failed.value.message
 
 
 @pytest.mark.parametrize(

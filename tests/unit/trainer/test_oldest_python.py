@@ -14,7 +14,15 @@ SOURCES = REPOSITORY / "trainer_image/src"
 # What a run's pod gets: the program and its package. `smalt_profile` runs in Smalt's own image alone.
 FILES = [SOURCES / "__main__.py", *sorted((SOURCES / "smalt_trainer").rglob("*.py"))]
 # What only runs in our own image may use its libraries, by an import where it is used: the file itself can be loaded anywhere.
-LIBRARIES = {"s3.py": {"obstore"}, "image_building.py": {"docker", "requests"}}
+LIBRARIES = {
+    "s3.py": {"obstore"},
+    "mlflow.py": {"yaml"},
+    "signing.py": {"cryptography", "model_signing"},
+    # Of a model's own environment, in which it is loaded.
+    "loading.py": {"joblib", "skops", "sklearn"},
+    "conversion.py": {"numpy", "pandas", "sklearn", "skl2onnx", "onnxruntime"},
+    "image_building.py": {"docker", "requests"},
+}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(SOURCES).as_posix())

@@ -103,6 +103,7 @@ def test_nothing_can_be_written_and_nothing_else_is_there(url: str) -> None:
         assert refused.value.code == status
 
 
+@pytest.mark.slow
 def test_whoever_asks_and_says_nothing_more_keeps_nobody_from_asking(url: str) -> None:
     address = ("127.0.0.1", int(url.rpartition(":")[2]))
     silent = [socket.create_connection(address) for _ in range(40)]
@@ -116,3 +117,9 @@ def test_a_port_that_the_script_has_taken_is_told(board: Board, capsys: pytest.C
     with socket.create_server(("0.0.0.0", port)):
         assert Page(board, LABELS, print).start(port) is None
     assert f"port {port} cannot be had" in capsys.readouterr().out
+
+
+def test_whoever_asks_by_an_address_of_the_other_kind_is_answered_too(url: str) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    assert "phase" in json.loads(get(f"{url.replace('127.0.0.1', '[::1]')}/status.json"))

@@ -303,3 +303,55 @@ def test_a_further_attempt_and_the_one_before_it_are_children_of_one_run(server:
     assert one["tags"]["mlflow.parentRunId"] == two["tags"]["mlflow.parentRunId"] == "r3"
     assert (one["tags"]["mlflow.runName"], two["tags"]["mlflow.runName"]) == ("churn-1-1", "churn-1-2")
     assert parent["tags"]["mlflow.runName"] == "churn-1" and "mlflow.parentRunId" not in parent["tags"]
+
+
+def test_tables_among_inputs_and_outputs_are_profiled_and_the_profiles_kept(
+    server: FakeTracking, tmp_path: Path
+) -> None:
+    rows = "a,b,churned\n" + "".join(f"{number},{number % 3},{number % 2}\n" for number in range(40))
+    (tmp_path / "mounts/train").mkdir(parents=True)
+    (tmp_path / "mounts/train/train.csv").write_text(rows)
+    (tmp_path / "mounts/odd.csv").write_bytes(bytes(range(256)))
+    inputs = {
+        "train": {
+            "type": "uriFile",
+            "path": "pvc://data/train.csv",
+            "target": "churned",
+            "source": {"mount": str(tmp_path / "mounts/train/train.csv")},
+        },
+        "odd": {"type": "uriFile", "path": "pvc://data/odd.csv", "source": {"mount": str(tmp_path / "mounts/odd.csv")}},
+    }
+    script = """
+import os
+open(os.environ["SMALT_OUTPUTS_clean"], "w").write("x\\ty\\n1\\t2\\n3\\t\\n")
+open(os.path.join(os.environ["SMALT_OUTPUTS_model"], "notes.csv"), "w").write("a,b\\n1,2\\n")
+"""
+    outputs = MODEL | {"clean": {"type": "uriFile"}}
+    message = pod(server, tmp_path, script, inputs=inputs, outputs=outputs).run()
+    found = message["profiles"]
+    assert message["outcome"] == "succeeded"
+    assert {key: found["inputs"]["train"][key] for key in ("rows", "columns", "missing")} == {
+        "rows": 40,
+        "columns": 3,
+        "missing": 0,
+    }
+    assert "is binary" in found["inputs"]["odd"]["message"]
+    assert found["outputs"].keys() == {"clean"}
+    assert (found["outputs"]["clean"]["rows"], found["outputs"]["clean"]["missing"]) == (2, 1)
+    kept = {name for name in server.artifacts if name.startswith("profiles/")}
+    places = ("inputs/train", "outputs/clean")
+    files = {f"profiles/{place}/{file}" for place in places for file in ("profile.json", "report.html")}
+    assert kept == files | {"profiles/inputs/train/sample.json"}
+    assert json.loads(server.artifacts["profiles/inputs/train/profile.json"])["target"]["name"] == "churned"
+    assert json.loads(server.artifacts["summary.json"])["profiles"] == found
+
+
+def test_a_variable_of_the_run_keeps_its_rows_out_of_what_is_stored(tmp_path: Path, server: FakeTracking) -> None:
+    (tmp_path / "mounts").mkdir()
+    (tmp_path / "mounts/train.csv").write_text("a,b\n1,2\n3,4\n")
+    source = {"mount": str(tmp_path / "mounts/train.csv")}
+    inputs = {"train": {"type": "uriFile", "path": "pvc://data/train.csv", "source": source}}
+    message = pod(server, tmp_path, "", inputs=inputs, environmentVariables={"SMALT_PROFILE_SAMPLE": "0"}).run()
+    assert message["profiles"]["inputs"]["train"]["rows"] == 2
+    kept = {name for name in server.artifacts if name.startswith("profiles/")}
+    assert kept == {f"profiles/inputs/train/{file}" for file in ("profile.json", "report.html")}

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,9 +168,12 @@ class FakeServer(Tracking):
         super().__init__("http://tracking.invalid")
         self.away = False
         self.kept: list[object] = []
+        self.asked, self.takes = 0, 0.0
 
     def log_batch(self, run, metrics=(), params=None, tags=None) -> None:  # type: ignore[no-untyped-def]
         batch = list(metrics)
+        self.asked += 1
+        time.sleep(self.takes)
         if self.away:
             raise Unreachable("away")
         if any(metric["key"] == "bad" for metric in batch):
@@ -207,3 +211,18 @@ def test_importing_the_recorder_brings_in_nothing_heavy() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(run.__file__).parents[1])}
     command = [sys.executable, "-S", "-c", script, *heavy]
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_script_that_logs_all_the_time_asks_the_server_once_in_a_while(spool: Path) -> None:
+    server = FakeServer()
+    server.takes = 0.02  # in which the script logs again
+    shipper = Shipper(server, "run", Spool(spool), print, Board())
+    shipper.start()
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        run.log("loss", 0.5)
+        time.sleep(0.001)
+    shipper.stop()
+    assert 1 <= server.asked <= 3
+    shipper.drain()
+    assert len(server.kept) > 100

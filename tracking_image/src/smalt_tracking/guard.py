@@ -25,7 +25,7 @@ CLOSED = re.compile(
     rf"/gateway(/|$)|{API}/jobs(/|$)|{API}/mlflow/(gateway|assistant|jobs|prompt-optimization|demo|webhooks)[-/]?"
     rf"|{API}/mlflow/(scorer|issues|genai/evaluate)/invoke$|{API}/mlflow/runs/create-promptlab-run$"
 )
-# Users are the Secret's three; an account made or changed here would be one that the guard does not know.
+# Users are the Secret's four; an account made or changed here would be one that the guard does not know.
 ACCOUNTS = re.compile(rf"/signup$|{API}/mlflow/users/(create|update|delete)")
 SEARCH = re.compile(rf"{API}/mlflow/[-a-z]+/search")
 
@@ -46,7 +46,9 @@ class Guard:
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
         elif (user := self.user_of(scope)) is None:
-            await answer(send, 401, "UNAUTHENTICATED", "a name and a password are needed: admin, runs or scoring")
+            await answer(
+                send, 401, "UNAUTHENTICATED", "a name and a password are needed: admin, runs, scoring or registry"
+            )
         elif problem := refusal(user, scope["method"], scope["path"]):
             await answer(send, 403, "PERMISSION_DENIED", problem)
         else:
@@ -87,7 +89,7 @@ def refusal(user: str, method: str, path: str) -> str | None:
     if CLOSED.match(path):
         return f"{path} is not offered by this server"
     if ACCOUNTS.match(path):
-        return "the users are admin, runs and scoring; their passwords are those of the workspace's Secret"
+        return "the users are admin, runs, scoring and registry; their passwords are those of the workspace's Secret"
     if user == "scoring" and method not in READING and not (method == "POST" and SEARCH.fullmatch(path)):
         return f"the user scoring only reads; {method} {path} needs the user runs or admin"
     return None

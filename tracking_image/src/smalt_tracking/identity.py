@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import request  # type: ignore[import-not-found]  # in the image alone
+from flask import request
 from mlflow.server.auth import make_basic_auth_response
 
 

@@ -1,11 +1,12 @@
-"""The three users' passwords, as the mounted Secret has them now: a re-made Secret holds without a restart."""
+"""The users' passwords, as the mounted Secret has them now: a re-made Secret holds without a restart."""
 
 from __future__ import annotations
 
 import hmac
 from pathlib import Path
 
-USERS = ("admin", "runs", "scoring")
+# runs write their own records; scoring reads; registry owns the copies of registered models, which runs may only read.
+USERS = ("admin", "runs", "scoring", "registry")
 MINIMUM = 12
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, field
+from typing import Callable, Optional
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,10 @@ class Limits:
     """Columns that are profiled, the first ones and the target."""
     threads: int = 2
     """Threads that compute; more need more memory."""
+    keeps_rows: bool = False
+    """Whether some rows are kept as they are, beside what is told of all."""
+    is_over: Callable[[], str] = field(default=lambda: "", compare=False)
+    """Asked between two blocks: why no more is to be read, or nothing."""
 
     def exact_values(self, columns: int) -> int:
         """Numbers of a column that are kept before quantiles are approximated."""

@@ -30,6 +30,7 @@ from smalt_profile.problems import ProfileProblem
 from smalt_profile.reading import open_table
 from smalt_profile.sampling import RowSample
 from smalt_profile.sources import Table, column_key
+from smalt_profile.table_sample import table_sample
 from smalt_profile.variables import Variable, finish
 
 MOST_CLASSES_SHOWN = 20
@@ -67,6 +68,8 @@ class Profile:
     findings: tuple[Finding, ...]
     target: Optional[Target]
     correlations: Optional[Correlations]
+    sample: str = ""
+    """Some of its rows as JSON, when they are wanted."""
     seconds: float = field(default=0.0, compare=False)
 
     @property
@@ -129,6 +132,7 @@ class _Reading:
             self._add(block, pool)
             if self._limits.seconds is not None and time.monotonic() - self._started > self._limits.seconds:
                 self._stopped = self._stopped or f"the limit of {self._limits.seconds:g} s"
+            self._stopped = self._stopped or self._limits.is_over()
             if self._stopped:
                 break
 
@@ -186,6 +190,7 @@ class _Reading:
             findings=tuple(found),
             target=target,
             correlations=correlations(sampled),
+            sample=self._rows_kept(sampled) if self._limits.keeps_rows else "",
             seconds=seconds,
         )
 
@@ -197,6 +202,10 @@ class _Reading:
             cells = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
             made.append(sample_column(variable, cells, self._table.is_text))
         return made
+
+    def _rows_kept(self, sampled: list[SampleColumn]) -> str:
+        rows = self._sample.rows().select([column_key(position) for position in range(len(sampled))])
+        return table_sample(rows, sampled, self._table.is_text, self.rows, self._target)
 
     def _of_target(self, sampled: list[SampleColumn]) -> Optional[Target]:
         column = next((each for each in sampled if each.variable.name == self._target), None)

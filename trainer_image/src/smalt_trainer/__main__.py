@@ -1,5 +1,5 @@
 """The command line: `run` a training run and `record` it, `fetch` what it needs from elsewhere, `install` the tools for
-another image, make an `environment`."""
+another image, make an `environment`, do a step of a model's `registration`."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     record.add_argument("--contract", type=Path, help="the run's JSON; default /smalt/run/run.json")
     fetch = commands.add_parser("fetch", help="bring what a contract names from elsewhere, before its run")
     fetch.add_argument("--contract", type=Path, help="the run's JSON; default /smalt/run/run.json")
+    fetch.add_argument("--announce", type=int, help="the port at which to tell how it goes")
     helper = commands.add_parser("git-credential", help="git's credential helper, over the files of a mounted Secret")
     helper.add_argument("folder", type=Path)
     helper.add_argument("operation")
@@ -47,6 +48,18 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     image = commands.add_parser("build-image", help="build the image of an environment that lies there already")
     image.add_argument("--contract", type=Path, help="the run's JSON; default /smalt/run/run.json")
     image.add_argument("--announce", type=int, help="the port at which to tell how it goes")
+    registration = commands.add_parser("registration", help="one step of a model's registration")
+    registration.add_argument("step", choices=("source", "environment", "convert", "register"))
+    registration.add_argument("--contract", type=Path, default=Path("/smalt/registration/registration.json"))
+    registration.add_argument("--source", type=Path, default=Path("/smalt/source"), help="what `source` has left")
+    registration.add_argument(
+        "--converted", type=Path, default=Path("/smalt/converted"), help="what `convert` has left"
+    )
+    registration.add_argument(
+        "--environment", type=Path, default=Path("/smalt/environment"), help="what `environment` has left"
+    )
+    registration.add_argument("--cache", type=Path, help="a folder that keeps packages for others")
+    registration.add_argument("--into", type=Path, help="where this step leaves its files")
     options = parser.parse_args(arguments)
     places = _places(dict(os.environ), options.command)
     # Imported when wanted: each container needs its own part, and a run begins the sooner.
@@ -61,7 +74,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if options.command == "fetch":
         from smalt_trainer.fetching import run_fetch
 
-        return run_fetch(places, options.contract)
+        return run_fetch(places, options.contract, options.announce)
     if options.command == "build-image":
         from smalt_trainer.image_building import run_image_building
 
@@ -70,6 +83,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         from smalt_trainer.credentials import answer_git
 
         return answer_git(options.folder, options.operation)
+    if options.command == "registration":
+        from smalt_trainer.registration.command import Folders, run_step
+
+        folders = Folders(options.source, options.converted, options.into, options.environment, options.cache)
+        return run_step(options.step, options.contract, folders, places.termination)
     if options.command == "install":
         from smalt_trainer.install import install_tools
 

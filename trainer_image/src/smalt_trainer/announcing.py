@@ -12,27 +12,28 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Optional
 
 _LONGEST = 300
-_MADE = "the environment is being made"
+ENVIRONMENT = "the environment is being made"
+FETCHING = "what the run needs is being fetched"
 
 
 class Announcing:
     """Serves /status.json from a side thread while it is open; without a port it only keeps the sentence."""
 
-    def __init__(self, server: Optional[ThreadingHTTPServer] = None) -> None:
-        self.message = _MADE
+    def __init__(self, what: str, server: Optional[ThreadingHTTPServer] = None) -> None:
+        self.what = self.message = what
         self._server = server
 
     @classmethod
-    def on(cls, port: Optional[int]) -> Announcing:
+    def on(cls, port: Optional[int], what: str = ENVIRONMENT) -> Announcing:
         """Listen on that port of the pod; a pod that cannot is none the worse for it."""
         if port is None:
-            return cls()
+            return cls(what)
         try:
             server = ThreadingHTTPServer(("", port), _Handler)
         except OSError as error:
             print(f"[smalt] nobody can ask how it goes ({error})", file=sys.stderr, flush=True)
-            return cls()
-        made = cls(server)
+            return cls(what)
+        made = cls(what, server)
         _Handler.announcing = made
         return made
 
@@ -44,7 +45,7 @@ class Announcing:
     def say(self, line: str) -> None:
         """The last line of the log is what it is about."""
         if line.strip():
-            self.message = f"{_MADE}: {line.strip()[:_LONGEST]}"
+            self.message = f"{self.what}: {line.strip()[:_LONGEST]}"
 
     def __enter__(self) -> Announcing:
         if self._server:
@@ -58,7 +59,7 @@ class Announcing:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    announcing = Announcing()
+    announcing = Announcing(ENVIRONMENT)
     timeout = 5
 
     def do_GET(self) -> None:

@@ -31,6 +31,10 @@ class Input:
     artifact: Optional[Artifact] = None
     digest: Optional[str] = None
     unpack: bool = False
+    # The digest of what an earlier attempt has read.
+    pinned: Optional[str] = None
+    # The column to predict, when it is a table.
+    target: Optional[str] = None
     # The folder of its Secret below `places.credentials`, and the Secret's name.
     credentials: Optional[str] = None
     secret: Optional[str] = None
@@ -175,6 +179,8 @@ def _input(name: str, item: Mapping[str, Any]) -> Input:
         artifact=Artifact(str(source["artifact"]), str(source["digest"])) if "artifact" in source else None,
         digest=item.get("digest"),
         unpack=bool(item.get("unpack")),
+        pinned=item.get("pinned"),
+        target=item.get("target"),
         credentials=secret.get("folder"),
         secret=secret.get("secret"),
     )

@@ -13,7 +13,7 @@ from smalt_trainer import packages
 from smalt_trainer.conda import parse_conda
 from smalt_trainer.environment_record import WAYS
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed
-from smalt_trainer.lock import Entry, Lock
+from smalt_trainer.lock import Entry, Lock, interpreter, platform_name
 from smalt_trainer.locking import Question, clashes, locked
 from smalt_trainer.package_cache import PackageCache
 from smalt_trainer.requirements import (
@@ -44,6 +44,8 @@ def read_environment(spec: Mapping[str, Any], code: Path, next_step: str = ANOTH
     way = next((each for each in WAYS if spec.get(each) is not None), None)
     if way is None:
         return Wanted()
+    if way == "lockFile":
+        return Wanted(lock=_of_run(Path(spec[way]), next_step))
     is_file = way in ("condaFile", "requirementsFile")
     where = f"environment.{way} {spec[way]!r}" if is_file else f"environment.{way}"
     try:
@@ -56,6 +58,22 @@ def read_environment(spec: Mapping[str, Any], code: Path, next_step: str = ANOTH
         raise RunFailed(
             "EnvironmentFailed", f"{where}{'' if way == 'pip' else ': '}{error}; correct it, {next_step}"
         ) from error
+
+
+def _of_run(file: Path, next_step: str) -> Lock:
+    """The lock of the run that made the model, for this Python and platform and no other."""
+    try:
+        lock = Lock.read(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFailed("InternalError", f"the lock of the model's run cannot be read: {error}") from error
+    made_for, here = f"{lock.python}, {lock.platform}", f"{interpreter()}, {platform_name()}"
+    if made_for != here:
+        raise RunFailed(
+            "PythonMismatch",
+            f"the packages of the model's run are locked for {made_for}, and this image is {here}: ask for packages of its own "
+            f"in spec.environment, {next_step}",
+        )
+    return lock
 
 
 def _of_requirements(code: Path, path: str) -> Wanted:
@@ -98,8 +116,10 @@ def ensure(wanted: Wanted, workshop: Workshop) -> Lock:
     question = wanted.question
     if wanted.lock is None and not question.foreign and all(satisfied(each, have) for each in question.requirements):
         return Lock.of(Entry(f"{name}=={have[name]}") for name in sorted(set(map(named, question.requirements))))
-    if wanted.lock is not None and not wanted.lock.lacking(have):
-        return wanted.lock
+    if wanted.lock is not None:
+        _check_images_own(wanted.lock, have, workshop.next_step)
+        if not wanted.lock.lacking(have):
+            return wanted.lock
     scratch = workshop.into / ".smalt"
     scratch.mkdir(parents=True, exist_ok=True)
     try:
@@ -107,6 +127,17 @@ def ensure(wanted: Wanted, workshop: Workshop) -> Lock:
     finally:
         # The cache lies beside the environment so that files are linked rather than copied; it has served its purpose.
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_images_own(lock: Lock, have: Mapping[str, str], next_step: str) -> None:
+    """Refuse the lock of a run whose image had packages that no index has, where this image has them not."""
+    own = [each.requirement for each in lock.entries if each.is_images and not satisfied(each.requirement, have)]
+    if own:
+        raise RunFailed(
+            "EnvironmentFailed",
+            f"{', '.join(own[:5])} came with the image of the model's run, and no package index has it: ask for packages in "
+            f"spec.environment that make do without, {next_step}",
+        )
 
 
 def _made(wanted: Wanted, workshop: Workshop, have: Mapping[str, str], scratch: Path) -> Lock:
@@ -126,15 +157,28 @@ def _made(wanted: Wanted, workshop: Workshop, have: Mapping[str, str], scratch: 
 
 
 def _locked_and_installed(wanted: Wanted, workshop: Workshop, have: Mapping[str, str], uv: Uv, scratch: Path) -> Lock:
-    lock = wanted.lock
-    if lock is None:
+    if wanted.lock is None:
         lock = locked(wanted.question, have, uv, scratch, workshop.cache)
+    else:
+        lock = _completed(wanted.lock, workshop, have, uv, scratch)
     lacking: Sequence[Entry] = lock.lacking(have)
     for words in clashes(lacking, have):
         workshop.tell(words)
     if lacking:
         packages.install(lacking, workshop.into, uv, scratch)
     return lock
+
+
+def _completed(lock: Lock, workshop: Workshop, have: Mapping[str, str], uv: Uv, scratch: Path) -> Lock:
+    """The lock of a run in another image, which that image had a part of: what is missing here gets its hashes."""
+    bare = [each.requirement for each in lock.lacking(have) if not each.hashes]
+    if not bare:
+        return lock
+    hashed = [each for each in lock.entries if each.hashes]
+    found = locked(Question(bare, [each.requirement for each in hashed]), have, uv, scratch, workshop.cache)
+    known = {each.pin for each in hashed}
+    rest = [each for each in lock.entries if not each.hashes and each.requirement not in bare]
+    return Lock.of([*hashed, *rest, *(each for each in found.entries if each.pin not in known)])
 
 
 def check_python(

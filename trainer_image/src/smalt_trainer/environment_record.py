@@ -3,24 +3,33 @@
 requirements.lock   what was asked for, with versions and hashes: usable as environment.requirementsFile
 installed.txt       every package that the script can import
 build.log           what the installer printed
+versions.json       the packages among them by whose versions a model is written and read
 facts.json          digest, or why there is no environment
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from smalt_trainer.failures import RunFailed
-from smalt_trainer.lock import Lock
+from smalt_trainer.lock import Lock, interpreter
 
-# The ways to ask for packages, as the contract names them; at most one is there.
-WAYS = ("conda", "condaFile", "pip", "requirementsFile")
+# The ways to ask for packages, as the contract names them; at most one is there. By `lockFile` a Deployment asks for those
+# of the run that made its model.
+WAYS = ("conda", "condaFile", "pip", "requirementsFile", "lockFile")
+LOCK, VERSIONS = "requirements.lock", "versions.json"
+# A model that was written with one of them is read with the same minor version, or may be read as something else.
+WRITTEN_WITH = ("numpy", "scikit-learn")
 _FOLDER = "smalt"
-_LOCK, _INSTALLED, _LOG, _FACTS = "requirements.lock", "installed.txt", "build.log", "facts.json"
+_INSTALLED, _LOG, _FACTS = "installed.txt", "build.log", "facts.json"
+_METADATA = re.compile(r"^(numpy|scikit_learn)-([0-9][^-]*?)(?:-py[0-9.]+)?\.(?:dist|egg)-info$")
 
 
 @dataclass(frozen=True)
@@ -41,10 +50,11 @@ class EnvironmentRecord:
 
     def write(self, lock: Lock, have: Mapping[str, str]) -> None:
         """The environment is made."""
-        (self.folder / _LOCK).write_text(lock.text, encoding="utf-8")
+        (self.folder / LOCK).write_text(lock.text, encoding="utf-8")
         everything = {**have, **dict(each.pin for each in lock.lacking(have) if each.pin)}
         listed = "".join(f"{name}=={version}\n" for name, version in sorted(everything.items()))
         (self.folder / _INSTALLED).write_text(listed, encoding="utf-8")
+        (self.folder / VERSIONS).write_text(versions(everything), encoding="utf-8")
         self._conclude({"digest": lock.digest})
 
     def write_failure(self, failure: RunFailed) -> None:
@@ -54,12 +64,22 @@ class EnvironmentRecord:
     def _conclude(self, facts: Mapping[str, Any]) -> None:
         (self.folder / _FACTS).write_text(json.dumps({"version": 1, **facts}), encoding="utf-8")
 
+    def failure(self) -> str:
+        """Why there is none; empty where it was made, or where none was asked for."""
+        try:
+            facts = json.loads((self.folder / _FACTS).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return ""
+        return str((facts.get("failed") or {}).get("message") or "")
+
     def copy(self, into: Path) -> None:
-        """The files for people, where they are stored from."""
-        for name in (_LOCK, _INSTALLED, _LOG):
+        """What is kept with the run, where it is stored from; of an image that nothing was added to, its versions."""
+        into.mkdir(parents=True, exist_ok=True)
+        for name in (LOCK, _INSTALLED, _LOG, VERSIONS):
             if (self.folder / name).is_file():
-                into.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.folder / name, into / name)
+        if not (into / VERSIONS).exists():
+            (into / VERSIONS).write_text(versions(found_beside(sys.path)), encoding="utf-8")
 
     def digest(self) -> str:
         """The environment's digest; RunFailed with the cause when it could not be made."""
@@ -75,6 +95,25 @@ class EnvironmentRecord:
                 f"the environment was not made before its script ({type(error).__name__}: {error}); "
                 "check that the operator and the image that installs the tools are of one version",
             ) from error
+
+
+def versions(have: Mapping[str, str]) -> str:
+    """What a model was written with, of all that is installed."""
+    found = {name: have[name] for name in WRITTEN_WITH if name in have}
+    return json.dumps({"version": 1, "python": interpreter(), "packages": found}, sort_keys=True)
+
+
+def found_beside(folders: Sequence[str]) -> dict[str, str]:
+    """The versions of WRITTEN_WITH by the names of their metadata: to read metadata takes long, before every script."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        try:
+            names = os.listdir(folder or ".")  # noqa: PTH208 — hundreds of names, none of which is needed as a path
+        except OSError:
+            continue  # a path that leads nowhere is none of an import's either
+        for match in filter(None, map(_METADATA.match, names)):
+            found.setdefault(match[1].replace("_", "-"), match[2])
+    return found
 
 
 def environment_digest(spec: Mapping[str, Any], environment: Path) -> str:

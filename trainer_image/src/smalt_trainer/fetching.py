@@ -12,8 +12,9 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import MutableMapping, Optional
+from typing import Callable, MutableMapping, Optional
 
+from smalt_trainer.announcing import FETCHING, Announcing
 from smalt_trainer.artifacts import ArtifactStore
 from smalt_trainer.code_archive import fetch_archive
 from smalt_trainer.code_pushed import fetch_pushed
@@ -37,14 +38,18 @@ def say(text: str) -> None:
     print(f"[smalt] {text}", file=sys.stderr, flush=True)
 
 
-def run_fetch(places: Places, contract_file: Optional[Path] = None) -> int:
-    """The command `fetch`: 0 when everything is there, else 1 with the cause as the container's last words."""
+def run_fetch(places: Places, contract_file: Optional[Path] = None, port: Optional[int] = None) -> int:
+    """The command `fetch`: 0 when everything is there, else 1 with the cause as the container's last words.
+
+    How far it has come can be asked at the port meanwhile.
+    """
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
     outcome = Outcome()
     try:
         contract = read_contract(contract_file or places.contract)
-        outcome.code = fetch(contract, places, os.environ).code
+        with Announcing.on(port, FETCHING) as announcing:
+            outcome.code = fetch(contract, places, os.environ, announcing.say).code
     except Exception as error:
         failure = error
         if not isinstance(failure, RunFailed):
@@ -56,8 +61,19 @@ def run_fetch(places: Places, contract_file: Optional[Path] = None) -> int:
     return 0 if outcome.succeeded else 1
 
 
-def fetch(contract: Contract, places: Places, variables: MutableMapping[str, str]) -> Facts:
+def fetch(
+    contract: Contract,
+    places: Places,
+    variables: MutableMapping[str, str],
+    announce: Optional[Callable[[str], None]] = None,
+) -> Facts:
     """Everything the contract names, from the beginning: what a fetch that was broken off has left is not looked at."""
+
+    def told(line: str) -> None:
+        say(line)
+        if announce is not None:
+            announce(line)
+
     scratch = _emptied(places)
     # The way to the network that the run's author names holds here too.
     variables.update({name: value for name, value in contract.variables.items() if name.upper().endswith("_PROXY")})
@@ -66,16 +82,16 @@ def fetch(contract: Contract, places: Places, variables: MutableMapping[str, str
     store = ArtifactStore.of(Tracking.from_environment(variables, places.password))
     if contract.code_git is not None:
         folder = places.credentials / CODE
-        commit = fetch_git(contract.code_git, places.fetched_code, scratch, folder, variables, say)
+        commit = fetch_git(contract.code_git, places.fetched_code, scratch, folder, variables, told)
         facts.code["commit"] = commit
     elif contract.code_archive is not None and contract.code_archive.artifact is not None:
-        facts.code["archiveDigest"] = fetch_pushed(contract.code_archive, store, places.fetched_code, scratch, say)
+        facts.code["archiveDigest"] = fetch_pushed(contract.code_archive, store, places.fetched_code, scratch, told)
     elif contract.code_archive is not None:
         folder = places.credentials / CODE
-        digest = fetch_archive(contract.code_archive, places.fetched_code, scratch, folder, say)
+        digest = fetch_archive(contract.code_archive, places.fetched_code, scratch, folder, told)
         facts.code["archiveDigest"] = digest
     if any(each.is_fetched for each in contract.inputs.values()):
-        fetcher = Fetcher(places.fetched_inputs, scratch, places.credentials, store, say)
+        fetcher = Fetcher(places.fetched_inputs, scratch, places.credentials, store, told)
         facts.inputs.update({name: each.as_json() for name, each in fetcher.fetch(contract.inputs).items()})
     shutil.rmtree(scratch)
     write_facts(places, facts)

@@ -88,4 +88,10 @@ def ready(wanted: Input, path: Path, entries: Sequence[Entry], digest: Optional[
             f"inputs.{wanted.name}: digest is {content}, declared is {wanted.digest}; the data has changed or the "
             f"digest is of other data: correct one of them, {ANOTHER_NAME}",
         )
+    if wanted.pinned and wanted.pinned != found:
+        raise RunFailed(
+            "DigestMismatch",
+            f"inputs.{wanted.name}: an earlier attempt of this run has read {wanted.pinned}, and now {wanted.path.partition('?')[0]} "
+            f"is {found}: the data has changed meanwhile. Put it where it stays, {ANOTHER_NAME}",
+        )
     return Ready(str(path), found, sum(entry.size for entry in entries), len(entries))

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Iterable, Mapping, Optional, Sequence, Tuple
 
 from smalt_trainer.digests import canonical_digest
 from smalt_trainer.requirements import normalized, public
 
 _HASH = re.compile(r"\s--hash[= ]([A-Za-z0-9]+:[0-9A-Fa-f]+)")
+_HEAD = re.compile(r"^# (?P<python>[\w.-]+), (?P<platform>[\w.-]+)$")
+_IMAGES = re.compile(r"^# (?P<requirement>[A-Za-z0-9][\w.-]*==\S+) \(the image's own\)$")
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*===?\s*(?P<version>[^\s;]+)")
 
 
@@ -43,25 +45,38 @@ class Entry:
 
 @dataclass(frozen=True)
 class Lock:
-    """All entries, in the order of their names."""
+    """All entries, in the order of their names, and the Python and the platform that they are for: this one's."""
 
     entries: Tuple[Entry, ...] = ()
+    python: str = field(default_factory=lambda: interpreter())
+    platform: str = field(default_factory=lambda: platform_name())
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Lock:
         return cls(tuple(sorted(entries, key=lambda each: (normalized(each.requirement), each.requirement))))
 
+    @classmethod
+    def read(cls, text: str) -> Lock:
+        """The lock that `text` was written from. ValueError for a text that is no lock's."""
+        head, _, rest = text.partition("\n")
+        made_for = _HEAD.match(head)
+        if not made_for:
+            raise ValueError("its first line does not say for which Python and platform it is")
+        own = [match["requirement"] for line in rest.splitlines() if (match := _IMAGES.match(line))]
+        entries = cls.of([*read_entries(rest), *(Entry(each, is_images=True) for each in own)]).entries
+        return cls(entries, made_for["python"], made_for["platform"])
+
     @property
     def text(self) -> str:
         """A requirements file: put into the code and named in environment.requirementsFile, it gives the same environment."""
-        head = f"# {interpreter()}, {platform_name()}\n"
+        head = f"# {self.python}, {self.platform}\n"
         return head + "".join(f"{each.text}\n" for each in self.entries)
 
     @property
     def digest(self) -> str:
         """Names the environment: packages with their hashes, Python and platform."""
         packages = [[each.requirement, sorted(each.hashes)] for each in self.entries]
-        return canonical_digest({"packages": packages, "python": interpreter(), "platform": platform_name()})
+        return canonical_digest({"packages": packages, "python": self.python, "platform": self.platform})
 
     def lacking(self, have: Mapping[str, str]) -> Sequence[Entry]:
         """What the image does not have in that very version."""

@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, NamedTuple, Optional
 
 from smalt_trainer.contract import Contract
 from smalt_trainer.digests import Entry, manifest_digest, manifest_text
 from smalt_trainer.failures import RunFailed
+from smalt_trainer.rewriting import PARENT
 from smalt_trainer.tracking import Tracking
 
 _MOST_FILES = 20_000
 
 
 def find_logged_model(tracking: Tracking, experiment: str, run: str, name: str) -> Optional[str]:
-    """Where the newest model of this name lies in the store; None when the run has logged none.
+    """Where the newest model of this name lies in the store; None when neither the run nor one below it has logged it.
 
-    MLflow 3 keeps models beside the runs, MLflow 2 among a run's own artifacts.
+    What the run has logged itself goes before what a script's further runs have.
     """
+    own = _logged_by(tracking, experiment, run, name)
+    if own is not None:
+        return own.place
+    below = [_logged_by(tracking, experiment, each, name) for each in _runs_below(tracking, experiment, run)]
+    found = [each for each in below if each is not None]
+    return max(found, key=lambda each: each.created).place if found else None
+
+
+class _Logged(NamedTuple):
+    """A model, and when it was logged in milliseconds; 0 where MLflow does not say."""
+
+    place: str
+    created: int
+
+
+def _runs_below(tracking: Tracking, experiment: str, run: str) -> Iterator[str]:
+    """Those that a script has started within the run, however deep."""
+    waiting, seen = [run], {run}
+    while waiting:
+        for child in tracking.find_runs(experiment, {PARENT: waiting.pop()}):
+            identifier = str(child["info"]["run_id"])
+            if identifier not in seen:
+                seen.add(identifier)
+                waiting.append(identifier)
+                yield identifier
+
+
+def _logged_by(tracking: Tracking, experiment: str, run: str, name: str) -> Optional[_Logged]:
+    """MLflow 3 keeps models beside the runs, MLflow 2 among a run's own artifacts."""
     body = {
         "experiment_ids": [experiment],
         "filter": f"source_run_id = '{run}'",
@@ -26,9 +56,10 @@ def find_logged_model(tracking: Tracking, experiment: str, run: str, name: str) 
     for model in tracking.call("POST", "logged-models/search", body).get("models") or ():
         info = model["info"]
         if info.get("name") == name and info.get("status") == "LOGGED_MODEL_READY":
-            return f"{experiment}/models/{info['model_id']}/artifacts"
+            place = f"{experiment}/models/{info['model_id']}/artifacts"
+            return _Logged(place, int(info.get("creation_timestamp_ms") or 0))
     place = f"{experiment}/{run}/artifacts/{name}"
-    return place if any(path == "MLmodel" for path, _ in _files(tracking, place, "")) else None
+    return _Logged(place, 0) if any(path == "MLmodel" for path, _ in _files(tracking, place, "")) else None
 
 
 def keep_manifest(tracking: Tracking, place: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Callable, Mapping, Optional
@@ -31,7 +32,7 @@ class Page:
 
         try:
             # The operator and Prometheus are elsewhere in the cluster.
-            self._server = _BoundedServer(("0.0.0.0", port), Handler)  # noqa: S104
+            self._server = _BoundedServer(("", port), Handler)
         except OSError as error:
             self.say(f"port {port} cannot be had ({error}): metrics of the running script are in MLflow alone")
             return None
@@ -66,6 +67,13 @@ class _BoundedServer(ThreadingHTTPServer):
     """Answers so many at once and hangs up on the others."""
 
     daemon_threads = True
+    # A pod may have addresses of either kind, or of both.
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def __init__(self, *arguments: Any) -> None:
         self._room = threading.Semaphore(_AT_ONCE)

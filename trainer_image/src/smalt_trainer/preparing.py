@@ -45,7 +45,9 @@ class Preparing:
 
 
 def make_environment(preparing: Preparing) -> int:
-    """Read `environment` and `code` of a contract and make it; what fails is left for whoever reads the pod's end."""
+    """Read `environment` and `code` of a contract and make it; what fails is left for whoever reads the pod's end.
+
+    The Job that builds an image for a Deployment has the contract of a run, with the Deployment's name beside it."""
     is_runs = False
     record = EnvironmentRecord(preparing.into)
     record.folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +62,8 @@ def make_environment(preparing: Preparing) -> int:
             contract = json.loads(preparing.contract.read_text(encoding="utf-8"))
             is_runs = "run" in contract
             extend_trust(os.environ, Path(tempfile.gettempdir()), ANOTHER_NAME if is_runs else _NOTHING_TO_DO)
-            _make(preparing, contract, record, ANOTHER_NAME if is_runs else _DEPLOY_AGAIN, tell)
+            next_step = ANOTHER_NAME if is_runs and "deployment" not in contract else _DEPLOY_AGAIN
+            _make(preparing, contract, record, next_step, tell)
             return 0
         except Exception as error:
             failure = error if isinstance(error, RunFailed) else _unforeseen(error)

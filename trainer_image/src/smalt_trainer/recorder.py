@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import tempfile
 import time
 import traceback
@@ -17,13 +18,14 @@ from typing import Callable, Iterable, MutableMapping, Optional
 from smalt_trainer.board import FINALIZING, RUNNING, SYSTEM, Board
 from smalt_trainer.contract import Contract, read_contract
 from smalt_trainer.exchange import find, hold, is_held, leave, note
-from smalt_trainer.facts import code_tags
+from smalt_trainer.facts import code_tags, read_facts
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed, failure_of
 from smalt_trainer.log_shipping import LogShipper
 from smalt_trainer.logged_model import find_logged_model, keep_manifest, missing
 from smalt_trainer.outputs import Output, collect_outputs, require_outputs
 from smalt_trainer.page import PORT, Page
 from smalt_trainer.places import Places
+from smalt_trainer.profiles import KEEP_ROWS, Profiler, input_tables, output_tables
 from smalt_trainer.proxy import Proxy
 from smalt_trainer.recording import Recording, experiment_name
 from smalt_trainer.refusals import Refused, Unreachable
@@ -71,6 +73,7 @@ class Recorder:
         self.told: set[str] = set()
         self.warnings: dict[str, str] = {}
         self.rewriting: Optional[Rewriting] = None
+        self.profiler = Profiler(Path(tempfile.gettempdir(), f"profiles-{os.getpid()}"), say)
 
     def run(self, contract_file: Optional[Path] = None) -> int:
         """Everything; 0 when the run succeeded, else 1. The full outcome is written in every case."""
@@ -94,6 +97,7 @@ class Recorder:
                 traceback.print_exc()
                 if self.outcome.succeeded:
                     self.outcome.fail(failure_of(error, _hint(contract)))
+        shutil.rmtree(self.profiler.folder, ignore_errors=True)
         write_termination(self.places.termination, termination_message(self.outcome, provisional=self.is_guess))
         say("all is stored" if self.outcome.succeeded else f"failed: {self.outcome.reason}: {self.outcome.message}")
         return 0 if self.outcome.succeeded else 1
@@ -127,6 +131,9 @@ class Recorder:
         self.logs = LogShipper(self.places.logs, self.places.artifacts, recording.show)
         self.logs.start()
         self.board.enter(RUNNING, "the script runs")
+        brings = any(each.is_fetched for each in contract.inputs.values())
+        self.profiler.keeps_rows = contract.variables.get(KEEP_ROWS) != "0"
+        self.profiler.start(input_tables(contract.inputs, read_facts(self.places).inputs if brings else {}))
         leave(self.places.admission, {**self.outcome.tracking, "trackingUri": self._proxy(contract, recording).start()})
         self.is_admitted = True
 
@@ -251,6 +258,8 @@ class Recorder:
             try_to(lambda: self._keep_logged_model(contract, recording))
         try_to(lambda: recording.store_folder(self.places.undeclared_outputs, "undeclared_outputs", self.places.work))
         self._judge(contract, recording)
+        self._profile(contract)
+        try_to(lambda: recording.store_folder(self.profiler.folder, "profiles", self.profiler.folder))
         try_to(lambda: recording.finish(self.outcome), GRACE_TO_CLOSE)
         self._judge(contract, recording)
 
@@ -308,6 +317,12 @@ class Recorder:
         for output in self.outputs.values():
             if recording.store_output(output):
                 self.outcome.outputs[output.name] = output.status(recording.output_uri(output.name))
+
+    def _profile(self, contract: Contract) -> None:
+        """Last of all: it can wait, and a pod that is to end at once has no time for it."""
+        tables = output_tables(self.outputs, contract.outputs) if self.outcome.succeeded else ()
+        self.profiler.finish(tables, lambda: self.stopping.requested)
+        self.outcome.profiles = self.profiler.found
 
     def _keep_logged_model(self, contract: Contract, recording: Recording) -> None:
         name = contract.logged_model or ""

@@ -51,7 +51,9 @@ class Shipper:
         pause = FIRST
         while not self._over.wait(pause):
             try:
-                while self._ship() and not self._over.is_set():
+                # Only what does not fit into one batch is worth another at once: the server is not to be asked for every
+                # point of a script that logs all the time.
+                while self._ship() == BATCH and not self._over.is_set():
                     pass
                 pause = EVERY
             except Unreachable:
@@ -59,19 +61,19 @@ class Shipper:
                 self._look_ahead()
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _ship(self) -> bool:
-        """Ship one batch; true when there may be more."""
+    def _ship(self) -> int:
+        """Ship one batch; how many points it had."""
         if not self._waiting:
             self._waiting = self._read(self._spool)
             self.names.update(dict.fromkeys(point.name for point in self._waiting))
         if self._spool.tags:
             self._send_tags(dict(self._spool.tags))
             self._spool.tags.clear()
-        if not self._waiting:
-            return False
-        self._send(self._waiting)
-        self._waiting = []
-        return True
+        count = len(self._waiting)
+        if count:
+            self._send(self._waiting)
+            self._waiting = []
+        return count
 
     def _send_tags(self, tags: dict[str, str]) -> None:
         try:

@@ -31,6 +31,8 @@ class Outcome:
     inputs: dict[str, dict[str, int]] = field(default_factory=dict)
     # Which code was fetched: the commit, say.
     code: dict[str, str] = field(default_factory=dict)
+    # Of the tables among inputs and outputs: rows, columns, missing values and warnings, or what was wrong with them.
+    profiles: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     def fail(self, failure: RunFailed) -> None:
         """Take over why it failed, and the exit code when there is one."""
@@ -57,6 +59,7 @@ class Outcome:
             "tracking": self.tracking,
             "inputs": dict(self.inputs),
             "code": self.code,
+            "profiles": {kind: dict(found) for kind, found in self.profiles.items()},
         }
 
 
@@ -138,8 +141,11 @@ def termination_message(outcome: Outcome, provisional: bool = False) -> bytes:
 def _drop_one(body: dict[str, Any]) -> bool:
     """Leave out one thing more; False when nothing is left that can be."""
     data = body["digests"].get("data")
+    profiles = [found for found in body["profiles"].values() if found]
     if body["inputs"]:
         body["inputs"].popitem()
+    elif profiles:
+        profiles[-1].popitem()
     elif body["metrics"]:
         body["metrics"].popitem()
     elif body["nonFinite"]:

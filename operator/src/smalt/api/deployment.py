@@ -17,8 +17,9 @@ from smalt.api.code import (
     file_among_inline,
 )
 from smalt.api.experiment import IMMUTABLE_WORKSPACE
-from smalt.api.schema import Duration, Json, Name, RelativePath, SmaltModel, rule, rules
+from smalt.api.schema import Duration, Json, Name, ObjectName, RelativePath, SmaltModel, rule, rules
 from smalt.api.status import Status
+from smalt.api.training_run import BuiltEnvironment
 
 DEFAULT_REQUEST_TIMEOUT = "5s"
 DEFAULT_CONCURRENCY = 64
@@ -66,9 +67,13 @@ class CodeConfiguration(SmaltModel):
 
 
 class ScoringEnvironment(Packages):
-    """Packages on top of the scorer image."""
+    """Packages on top of the scorer image; without any named here, those that the model was trained with."""
 
     model_config = {"json_schema_extra": rules(ONE_PACKAGE_SOURCE)}
+
+    allow_skew: bool | None = None
+    """Whether the model is served with another minor version of numpy or scikit-learn than it was written with, which may
+    read it as something else; false when absent, and the pods say which version differs."""
 
 
 class RequestSettings(SmaltModel):
@@ -126,6 +131,11 @@ class DeploymentSpec(SmaltModel):
                 "self.livenessProbe.successThreshold == 1",
                 message="livenessProbe.successThreshold can only be 1: leave it out, or set it for readinessProbe",
             ),
+            rule(
+                "!has(self.optimize) || self.optimize != 'onnx' || !has(self.codeConfiguration)",
+                message="optimize: onnx is for models that are served without a score script, which loads the model's own "
+                "files: leave out optimize, or codeConfiguration",
+            ),
         )
     }
 
@@ -136,9 +146,9 @@ class DeploymentSpec(SmaltModel):
     target: Literal["kubernetes"] | None = None
     """Where it is served: kubernetes, in pods of this namespace."""
     code_configuration: CodeConfiguration | None = None
-    """The score script; without one a joblib model is served directly."""
+    """The score script; without one the model is served directly: joblib, skops, ONNX or MLflow."""
     environment: ScoringEnvironment | None = None
-    """Packages that the script needs besides the scorer image's."""
+    """Packages that the script needs besides the scorer image's; those of the model's training when absent."""
     environment_variables: EnvironmentVariables | None = None
     """Variables of the script's process."""
     resources: Resources | None = None
@@ -150,8 +160,17 @@ class DeploymentSpec(SmaltModel):
     """How many pods; 1 when absent."""
     auth_mode: Literal["key", "none"] | None = None
     """key (the default): `Authorization: Bearer <key>` with a key from the Secret `<name>-key`; none: everybody may ask."""
+    tls_secret: ObjectName | None = None
+    """A Secret of type kubernetes.io/tls: the pods then serve https with its certificate, at port 443 of the Service, and take
+    over what it is renewed to; plain http at port 80 when absent."""
     request_settings: RequestSettings | None = None
     """How requests are treated."""
+    optimize: Literal["none", "onnx"] | None = None
+    """onnx: ONNX Runtime serves the model, where its registration has converted it; else it is served as it is, and the
+    condition Optimized says why. none when absent."""
+    batching: Literal["Auto", "Off"] | None = None
+    """Auto (the default): requests that wait for the model go through it together, where each gets the answer that it would
+    have got alone; Off: one after the other."""
     liveness_probe: Probe | None = None
     """When a pod is restarted."""
     readiness_probe: Probe | None = None
@@ -171,6 +190,8 @@ class DeploymentStatus(Status):
     """The Model that answers now, whatever the spec asks for."""
     scoring_uri: str | None = None
     """The address inside the cluster."""
+    environment: BuiltEnvironment | None = None
+    """The image of the packages, where the Workspace has images built."""
 
 
 class Deployment(SmaltModel):

@@ -16,11 +16,14 @@ RUN = rf"^run://(?P<run>{_NAME})/(?P<output>{_KEY})$"
 MODEL = rf"^model://(?P<model>{_NAME})/(?P<version>[1-9][0-9]{{0,5}})$"
 # The manifest's digest is part of the address: what was pushed stands there unchanged, or nothing does.
 UPLOAD = r"^workspace://(?P<place>uploads/(?P<digest>[0-9a-f]{64})/[^/\x00-\x1f]{1,200})$"
+# An address may hold no name or password, which every reader of the object would see.
+HTTPS = r"https://[^@\s/]+/[^\s]*"
+S3 = r"s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9](/[^/\x00-\x1f]+)*/?"
 _PLACES = (
     rf"configmap://{_OBJECT}(/[-._A-Za-z0-9]+)?",
     rf"pvc://{_OBJECT}(/[-._A-Za-z0-9+ ]+)*/?",
-    r"https://[^@\s/]+/[^\s]*",
-    r"s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9](/[^/\x00-\x1f]+)*/?",
+    HTTPS,
+    S3,
     *(re.sub(r"\?P<\w+>", "", each.strip("^$")) for each in (RUN, MODEL, UPLOAD)),
 )
 INPUT_PATH = f"^({'|'.join(_PLACES)})$"

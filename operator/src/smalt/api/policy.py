@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,9 @@ class Budget(SmaltModel):
     """Hours of one CPU, by what pods request; without limit when absent."""
     gpu_hours: Hours | None = None
     """Hours of one graphics card; without limit when absent."""
+
+
+ModelFormat = Literal["onnx", "skops", "safetensors", "joblib", "mlflow", "other"]
 
 
 class Policy(SmaltModel):
@@ -62,6 +65,15 @@ class Policy(SmaltModel):
     ) = None
     """Images that runs may name in environment.image, as patterns in which `*` stands for anything, such as
     `registry.example/team/*`. The installation's own trainer image is always allowed. All images when absent."""
+    model_formats: (
+        Annotated[
+            list[ModelFormat],
+            Field(min_length=1, max_length=6, json_schema_extra={"x-kubernetes-list-type": "set"}),
+        ]
+        | None
+    ) = None
+    """Formats of models that may be registered and served, as the files' structure tells them: `joblib` is every pickle, and
+    `other` what only a score script can load. All when absent."""
     budget: Budget | None = None
     """Compute that all runs together may use."""
 

@@ -14,6 +14,8 @@ from smalt.api.schema import Json
 
 # All versions of one model together: what a Deployment by stage waits for.
 FAMILY = Kind("ModelFamily", "")
+# The same versions, as what the gates of others compare with: who does is no version of the model.
+COMPARED = Kind("ComparedModelFamily", "")
 
 
 class Address(NamedTuple):
@@ -32,7 +34,8 @@ def known_as(kind: Kind, resource: Json) -> tuple[Address, ...]:
     """Every name by which others may refer to the object."""
     own = address(kind, resource)
     if kind is MODEL:
-        return own, Address(FAMILY, own.namespace, _text(resource, "name"))
+        name = _text(resource, "name")
+        return own, Address(FAMILY, own.namespace, name), Address(COMPARED, own.namespace, name)
     return (own,)
 
 
@@ -50,6 +53,7 @@ def refers_to(kind: Kind, resource: Json) -> tuple[Address, ...]:
         named.append((TRAINING_RUN, _word(spec.get("source"), "run")))
         # A version belongs to its family, which is how all of them are found.
         named.append((FAMILY, _text(resource, "name")))
+        named.extend((COMPARED, name) for name in _compared_with(spec.get("gates")))
     if kind is DEPLOYMENT:
         named.append((FAMILY, _word(spec.get("model"), "name")))
     return tuple(Address(target, namespace, name) for target, name in named if name)
@@ -69,7 +73,7 @@ def seen_by_referrers(kind: Kind, resource: Json) -> object:
     if kind is TRAINING_RUN:
         return metadata.get("uid"), status.get("phase"), status.get("completionTime"), verdict
     if kind is MODEL:
-        return metadata.get("uid"), spec.get("stage"), verdict
+        return metadata.get("uid"), spec.get("stage"), verdict, repr(status.get("evaluations"))
     return None
 
 
@@ -85,6 +89,16 @@ def seen_by_referred(kind: Kind, resource: Json) -> object:
     if kind is DEPLOYMENT:
         return metadata.get("uid"), repr((resource.get("spec") or {}).get("model")), status.get("effectiveModel")
     return None
+
+
+def _compared_with(gates: object) -> list[str]:
+    """The models whose versions are gates' incumbents, each once."""
+    each = (
+        [gate.get(side) for gate in gates if isinstance(gate, dict) for side in ("atLeast", "atMost")]
+        if isinstance(gates, list)
+        else []
+    )
+    return list(dict.fromkeys(filter(None, (_word(side, "model") for side in each))))
 
 
 def _made_by(inputs: object) -> list[tuple[Kind, str]]:

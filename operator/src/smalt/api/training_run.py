@@ -16,6 +16,7 @@ from smalt.api.code import (
     file_among_inline,
 )
 from smalt.api.experiment import ScalarMap
+from smalt.api.gates import Gates
 from smalt.api.inputs import Input
 from smalt.api.policy import HoursUsed
 from smalt.api.schema import KEY_PATTERN, RULES, Duration, Name, ObjectName, SmaltModel, keys, rule, rules
@@ -89,6 +90,8 @@ class Register(SmaltModel):
     mlflow, such as mlflow.sklearn.log_model(model, name="classifier")."""
     stage: Stage | None = None
     """The stage of the new version; None when absent."""
+    gates: Gates | None = None
+    """What its metrics must be. A version that misses a gate is registered, and nothing follows it."""
 
 
 _PARAMETER_RULES: Any = {
@@ -231,7 +234,7 @@ class BuiltEnvironment(SmaltModel):
     """The image of the environment, where the Workspace has images built."""
 
     job: str | None = None
-    """The Job that builds it, for all runs that ask for the same packages."""
+    """The Job that builds it, for all that ask for the same packages."""
     image: str | None = None
     """The image that the script runs in."""
 
@@ -243,6 +246,23 @@ class Tracking(SmaltModel):
     """MLflow's identifier."""
     url: str | None = None
     """The page, relative to a port-forward of the tracking server."""
+
+
+class DataProfile(SmaltModel):
+    """What a table among the inputs or outputs holds; the whole is in its report."""
+
+    rows: Annotated[int, Field(ge=0)] | None = None
+    """Rows; of a folder, those of its tables together."""
+    columns: Annotated[int, Field(ge=0)] | None = None
+    """Columns; of a folder, those of its widest table."""
+    missing: Annotated[int, Field(ge=0)] | None = None
+    """Cells without a value."""
+    warnings: Annotated[int, Field(ge=0)] | None = None
+    """How many warnings the report has, such as constant columns or suspects of target leakage."""
+    report: Annotated[str, Field(max_length=2048)] | None = None
+    """Where the report lies among the run's artifacts: an HTML page, and the same as JSON beside it."""
+    message: Annotated[str, Field(max_length=256)] | None = None
+    """Why there is no profile, or none of all rows."""
 
 
 class Progress(SmaltModel):
@@ -295,6 +315,8 @@ class TrainingRunStatus(Status):
     what they are, from the first attempt's beginning."""
     outputs: Annotated[dict[str, Artifact], Field(max_length=8)] | None = None
     """What came out."""
+    data_profile: Annotated[dict[str, DataProfile], Field(max_length=24)] | None = None
+    """The tables among inputs and outputs, by name; an output that is named like an input stands as `outputs.<name>`."""
     environment: BuiltEnvironment | None = None
     """The image of the environment, where the Workspace has images built."""
     tracking: Tracking | None = None

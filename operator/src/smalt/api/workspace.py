@@ -130,6 +130,14 @@ class TrustBundle(SmaltModel):
     """A ConfigMap whose key `ca.crt` holds certificates in PEM."""
 
 
+class Signing(SmaltModel):
+    """A pair of keys on an elliptic curve."""
+
+    key_secret: ObjectName
+    """A Secret with `private.pem`, which signs models when they are registered, and `public.pem`, which they are proven with
+    before they are served; older public keys may follow in it."""
+
+
 class Toleration(SmaltModel):
     """A taint that pods of this instance type bear, as Kubernetes means it."""
 
@@ -227,6 +235,8 @@ class WorkspaceSpec(SmaltModel):
     installed as each run starts."""
     trust_bundle: TrustBundle | None = None
     """Certificates that run and scoring pods trust besides the system's."""
+    signing: Signing | None = None
+    """Models are signed when they are registered, and only signed ones are served; digests alone count when absent."""
     instance_types: (
         Annotated[
             dict[str, InstanceType],

@@ -11,12 +11,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from smalt.api.kinds import JOB
+from smalt.api.kinds import DEPLOYMENT, JOB
 from smalt.api.references import Address
 from smalt.api.schema import Json
 from smalt.api.training_run import TrainingRunSpec
 from smalt.api.workspace import Images
-from smalt.builders import fetching, preparing
+from smalt.builders import fetching, preparing, run_lock
 from smalt.builders.compute import placement
 from smalt.builders.manifests import labels_of, manifest
 from smalt.builders.pods import (
@@ -67,6 +67,7 @@ def key(attempt: Attempt, files: Mapping[str, str] | None) -> str:
         packages.index_url if packages else None,
         images.model_dump(by_alias=True, exclude_none=True) if images else None,
         attempt.trainer_image,
+        *([attempt.lock.digest] if attempt.lock else []),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -89,10 +90,11 @@ def environment_job_name(made_of: str, number: int) -> str:
 
 
 def environment_job(attempt: Attempt, images: Images, workspace_uid: str, name: str) -> Json:
-    """The whole Job, by the words of the run that came first."""
+    """The whole Job, by the words of the run or Deployment that came first."""
     wanted = _without_its_script(attempt)
     build = {"registry": images.registry, "dockerHost": images.docker_host, "tls": images.tls_secret is not None}
-    text = contract_text(contract(wanted) | {"build": build})
+    served = {"deployment": {"name": attempt.run.name}} if attempt.run.kind is DEPLOYMENT else {}
+    text = contract_text(contract(wanted) | {"build": build} | served)
     template: Json = {
         "metadata": {"labels": labels_of(attempt.workspace, COMPONENT), "annotations": {ANNOTATION: text}},
         "spec": _pod(wanted, images),
@@ -143,13 +145,20 @@ def _pod(attempt: Attempt, images: Images) -> Json:
     if fetching.reads_store(spec):
         reading.append(mount("tracking", "/smalt/tracking", read_only=True))
         variables += tracking_variables(attempt)
-    fetch = fetching.fetch_container(spec, attempt.trainer_image, attempt.pull_policy, reading, variables)
+    before = [fetching.fetch_container(spec, attempt.trainer_image, attempt.pull_policy, reading, variables)]
+    if attempt.lock:
+        volumes.append(run_lock.volume())
+        before.append(
+            run_lock.lock_container(
+                attempt.lock, attempt.workspace, workspace, attempt.scorer_image, attempt.pull_policy
+            )
+        )
     secrets = _secrets(images)
     also = [*(at for _, at in secrets), *(at for at in reading if at["name"] == "trust")]
     return pod_spec(
         service_account_name(attempt.workspace.name),
         [*volumes, *(volume for volume, _ in secrets)],
-        initContainers=[tools_container(attempt), *([fetch] if fetch else []), *environment_containers(attempt)],
+        initContainers=[tools_container(attempt), *filter(None, before), *environment_containers(attempt)],
         containers=[_builder(attempt, also)],
         restartPolicy="Never",
         **placement(attempt.instance),

@@ -9,6 +9,7 @@ from smalt.api.schema import Json
 from smalt.api.training_run import TrainingRunSpec
 from smalt.builders import input_sources
 from smalt.builders.pods import USER_NAME, container, mount, scratch, secret, variable
+from smalt.builders.preparing import STATUS_PORT
 
 CONTAINER = "fetch"
 FETCHED = "/smalt/fetched"
@@ -73,7 +74,7 @@ def fetch_container(
         image,
         pull_policy,
         [*mounts, *archives, mount(_VOLUME, FETCHED), *secrets],
-        args=["fetch"],
+        args=["fetch", "--announce", str(STATUS_PORT)],
         env=[*USER_NAME, variable("HOME", FETCHED), variable("TMPDIR", FETCHED), *environment],
         resources=_RESOURCES,
         terminationMessagePolicy="File",

@@ -51,9 +51,14 @@ def credentials(spec: TrainingRunSpec) -> dict[str, str]:
     return {purpose: secret for purpose, secret in named if secret}
 
 
-def input_sources(spec: TrainingRunSpec, artifacts: Json) -> Json:
-    """The contract's `inputs`; `artifacts` are those of inputs that runs and Models make."""
-    return {each.name: _described(each, artifacts) for each in numbered(spec)}
+def input_sources(spec: TrainingRunSpec, artifacts: Json, read: Json) -> Json:
+    """The contract's `inputs`; `artifacts` are those of inputs that runs and Models make, and `read` the digests of what an
+    earlier attempt has read."""
+    return {each.name: _described(each, artifacts) | _pinned(each, read) for each in numbered(spec)}
+
+
+def _pinned(one: Numbered, read: Json) -> Json:
+    return {"pinned": read[one.name]} if one.name in read and not one.given.digest else {}
 
 
 def _described(one: Numbered, artifacts: Json) -> Json:

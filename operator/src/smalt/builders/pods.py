@@ -81,6 +81,12 @@ def secret(name: str, secret: str) -> Json:
     return {"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}}
 
 
+def secrets(name: str, *secrets: str) -> Json:
+    """Several Secrets as one folder."""
+    sources = [{"secret": {"name": each}} for each in secrets]
+    return {"name": name, "projected": {"sources": sources, "defaultMode": 0o440}}
+
+
 def secret_file(name: str, secret: str, key: str, path: str = "") -> Json:
     """A volume with one key of a Secret, kept up to date; without the Secret it is empty until there is one."""
     items = [{"key": key, "path": path or key}]

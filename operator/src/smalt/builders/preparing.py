@@ -73,13 +73,25 @@ def environment_mount(read_only: bool = False) -> Json:
     return mount(_VOLUME, FOLDER, read_only)
 
 
+def making(contract: str) -> list[str]:
+    """What makes the environment that a contract asks for."""
+    return ["environment", "--from", contract]
+
+
 def environment_container(
-    spec: WorkspaceSpec, image: str, pull_policy: str, contract: str, mounts: list[Json], resources: Json, *options: str
+    spec: WorkspaceSpec,
+    image: str,
+    pull_policy: str,
+    verb: list[str],
+    mounts: list[Json],
+    resources: Json,
+    is_heard: bool = True,
 ) -> Json:
-    """`mounts` are the contract's, the tools', the code's, whom to trust, and a home and a /tmp to write to."""
+    """`mounts` are the contract's, the tools', the code's, whom to trust, and a home and a /tmp to write to; `is_heard`:
+    somebody asks how it goes."""
     cache = [mount(_CACHE_VOLUME, _CACHE)] if cache_of(spec) else []
-    command = ["python3", "-s", "-u", "/smalt/tools", "environment", "--from", contract, "--into", FOLDER]
-    command += ["--announce", str(STATUS_PORT), *(["--cache", _CACHE] if cache else []), *options]
+    command = ["python3", "-s", "-u", "/smalt/tools", *verb, "--into", FOLDER]
+    command += [*(["--announce", str(STATUS_PORT)] if is_heard else []), *(["--cache", _CACHE] if cache else [])]
     return container(
         CONTAINER,
         image,

@@ -30,6 +30,7 @@ def registered_model(run: Address, uid: str, workspace: str, register: Register,
         "source": {"run": run.name, "output": register.from_, "digest": digest},
         "type": "customModel",
         "stage": register.stage or "None",
+        **({"gates": _gates(register)} if register.gates else {}),
     }
     return {
         "apiVersion": MODEL.api_version,
@@ -37,3 +38,7 @@ def registered_model(run: Address, uid: str, workspace: str, register: Register,
         "metadata": {"name": f"{register.model}-{version}", "namespace": run.namespace, "labels": labels},
         "spec": spec,
     }
+
+
+def _gates(register: Register) -> list[Json]:
+    return [each.model_dump(by_alias=True, exclude_none=True) for each in register.gates or ()]

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from smalt.api.code import Code
 from smalt.api.deployment import (
     DEFAULT_BODY_BYTES,
     DEFAULT_CONCURRENCY,
@@ -19,8 +20,9 @@ from smalt.api.durations import seconds
 from smalt.api.kinds import APPS_DEPLOYMENT, NETWORK_POLICY, SECRET, SERVICE
 from smalt.api.references import Address
 from smalt.api.schema import Json
+from smalt.api.training_run import RunEnvironment, TrainingRunSpec
 from smalt.api.workspace import InstanceType, WorkspaceSpec
-from smalt.builders import preparing
+from smalt.builders import preparing, run_lock
 from smalt.builders.compute import placement, resources
 from smalt.builders.manifests import labels_of, manifest
 from smalt.builders.pods import (
@@ -33,19 +35,25 @@ from smalt.builders.pods import (
     pod_spec,
     scratch,
     secret,
+    secret_file,
     variable,
 )
-from smalt.builders.tracking import access, service_account_name
+from smalt.builders.tracking import service_account_name
+from smalt.builders.training_job import Attempt
 
 ANNOTATION = "smalt.dev/scoring"
 # Contract, mounted code and the pod itself by content: an edited score script rolls the pods, and what a pod was made
 # from can be told from it.
 CONTENTS_ANNOTATION = "smalt.dev/contents-digest"
 MODEL_ANNOTATION = "smalt.dev/model"
-CONTAINER = "scoring"
+CONTAINER, FETCHING = "scoring", "model"
 PORT = 8080
 KEYS = ("primaryKey", "secondaryKey")
 _CONTRACT = "/smalt/scoring/scoring.json"
+PUBLIC_KEY = "public.pem"
+_SIGNING, _TLS = "/smalt/signing", "/smalt/tls"
+# Files that every version of numpy and scikit-learn reads alike, since neither does.
+_INDEPENDENT = ("onnx", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -62,16 +70,35 @@ class Scoring:
     scorer_image: str
     trainer_image: str
     pull_policy: str
+    # The scorer image with the packages in it, where one was built, and the Job that built it.
+    built_image: str = ""
+    # The Model's ONNX, where that is what is served.
+    onnx: Json | None = None
+
+    @property
+    def run_lock(self) -> run_lock.RunLock | None:
+        """The packages of the training, where the Deployment names none of its own; ONNX needs none of them."""
+        return None if names_packages(self.spec) or self.onnx else run_lock.of_model(self.model)
+
+    @property
+    def format(self) -> str | None:
+        """What the files are, where it is known before they are looked at."""
+        return "onnx" if self.onnx else self.model["spec"].get("format")
+
+    @property
+    def needs_packages(self) -> bool:
+        """Whether there are any on top of the scorer image's."""
+        return names_packages(self.spec) or self.run_lock is not None
 
 
-def needs_packages(spec: DeploymentSpec) -> bool:
+def names_packages(spec: DeploymentSpec) -> bool:
     return spec.environment is not None and spec.environment.has_any
 
 
 def config_maps(spec: DeploymentSpec, workspace: WorkspaceSpec | None) -> list[str]:
     """The ConfigMaps that the pods mount; the workspace's too when it is known."""
     named = [spec.code_configuration.code.config_map] if spec.code_configuration else []
-    if workspace and workspace.trust_bundle and needs_packages(spec):
+    if workspace and workspace.trust_bundle:
         named.append(workspace.trust_bundle.config_map)
     return sorted({name for name in named if name})
 
@@ -84,8 +111,8 @@ def selector(deployment: Address) -> dict[str, str]:
     return {deployment.kind.label: deployment.name}
 
 
-def scoring_uri(deployment: Address) -> str:
-    return f"http://{deployment.name}.{deployment.namespace}/score"
+def scoring_uri(deployment: Address, spec: DeploymentSpec) -> str:
+    return f"http{'s' if spec.tls_secret else ''}://{deployment.name}.{deployment.namespace}/score"
 
 
 def code_digest(config_map: Json | None) -> str:
@@ -99,8 +126,10 @@ def key_secret(deployment: Address) -> Json:
     return manifest(SECRET, deployment, key_name(deployment.name), type="Opaque")
 
 
-def scoring_service(deployment: Address) -> Json:
-    ports = [{"name": "http", "port": 80, "targetPort": PORT, "protocol": "TCP"}]
+def scoring_service(deployment: Address, spec: DeploymentSpec) -> Json:
+    """At the port that the scheme has by itself."""
+    name, port = ("https", 443) if spec.tls_secret else ("http", 80)
+    ports = [{"name": name, "port": port, "targetPort": PORT, "protocol": "TCP"}]
     return manifest(SERVICE, deployment, deployment.name, spec={"selector": selector(deployment), "ports": ports})
 
 
@@ -118,8 +147,7 @@ def contract(scoring: Scoring) -> Json:
     """What the scorer reads as /smalt/scoring/scoring.json (version 1)."""
     spec, model = scoring.spec, scoring.model
     configuration = spec.code_configuration
-    artifact = model["status"]["artifact"]
-    environment = spec.environment.model_dump(by_alias=True, exclude_none=True) if spec.environment else None
+    artifact = scoring.onnx or model["status"]["artifact"]
     code = None
     if configuration:
         inline = configuration.code.inline
@@ -133,15 +161,49 @@ def contract(scoring: Scoring) -> Json:
             "object": model["metadata"]["name"],
             "uri": artifact["uri"],
             "digest": artifact["digest"],
+            **({"format": scoring.format} if scoring.format else {}),
         },
-        "output": model["spec"]["source"]["output"],
+        # What is imported lies in a folder of this name, as an output of a run does in one of its own.
+        "output": "onnx" if scoring.onnx else model["spec"]["source"].get("output") or "model",
+        **_schema(scoring),
         "code": code,
         "scoringScript": configuration.scoring_script if configuration else None,
-        "environment": environment,
+        "environment": packages(scoring),
+        **_trained_in(scoring),
         "environmentVariables": spec.environment_variables or {},
         "authMode": spec.auth_mode or "key",
+        "batching": spec.batching or "Auto",
+        **({"signing": True} if scoring.workspace_spec.signing else {}),
         "requestSettings": _request_settings(spec.request_settings or RequestSettings()),
     }
+
+
+def _schema(scoring: Scoring) -> Json:
+    """What requests are checked against; a score script's body is its own matter."""
+    found = scoring.model["status"].get("schema")
+    if scoring.spec.code_configuration or not found:
+        return {}
+    return {"schema": {"uri": found["uri"], "digest": found["digest"]}}
+
+
+def packages(scoring: Scoring) -> Json | None:
+    """What is asked for, as a contract says it."""
+    if scoring.run_lock:
+        return run_lock.asked()
+    environment = scoring.spec.environment
+    return environment.model_dump(by_alias=True, exclude_none=True, exclude={"allow_skew"}) if environment else None
+
+
+def _trained_in(scoring: Scoring) -> Json:
+    """What the model was written with, and the packages of its training where those are installed."""
+    found = scoring.model["status"].get("environment") or {}
+    lock = scoring.run_lock if not scoring.built_image else None
+    made: Json = {"lock": {"uri": lock.uri, "digest": lock.digest}} if lock else {}
+    is_independent = scoring.onnx or scoring.model["status"].get("format") in _INDEPENDENT
+    if found.get("versions") and not is_independent:
+        made["writtenWith"] = found["versions"]
+    environment = scoring.spec.environment
+    return made | ({"allowSkew": True} if environment and environment.allow_skew else {})
 
 
 def _request_settings(given: RequestSettings) -> Json:
@@ -179,11 +241,16 @@ def scoring_deployment(scoring: Scoring) -> Json:
     return manifest(APPS_DEPLOYMENT, deployment, deployment.name, "scoring", spec=spec)
 
 
-def _probe(given: Probe | None, path: str, failures: int) -> Json:
+def _asking(spec: DeploymentSpec, path: str) -> Json:
+    """What a probe asks. The kubelet takes any certificate."""
+    return {"path": path, "port": PORT} | ({"scheme": "HTTPS"} if spec.tls_secret else {})
+
+
+def _probe(spec: DeploymentSpec, given: Probe | None, path: str, failures: int) -> Json:
     """Azure's words in Kubernetes' seconds, which are whole and at least one (a delay may be zero)."""
     probe = given or Probe()
     return {
-        "httpGet": {"path": path, "port": PORT},
+        "httpGet": _asking(spec, path),
         "periodSeconds": max(1, round(seconds(probe.period or "10s"))),
         "initialDelaySeconds": round(seconds(probe.initial_delay)) if probe.initial_delay else 0,
         "timeoutSeconds": max(1, round(seconds(probe.timeout or "2s"))),
@@ -215,55 +282,71 @@ def _pod(scoring: Scoring) -> Json:
     if (spec.auth_mode or "key") == "key":
         volumes.append(secret("keys", key_name(scoring.deployment.name)))
         mounts.append(mount("keys", "/smalt/keys", read_only=True))
+    if spec.tls_secret:
+        # Without it the pod starts all the same, and says what is missing.
+        volumes.append(secret("tls", spec.tls_secret))
+        volumes[-1]["secret"]["optional"] = True
+        mounts.append(mount("tls", _TLS, read_only=True))
     if scoring.workspace_spec.trust_bundle:
         volumes.append(config_map("trust", scoring.workspace_spec.trust_bundle.config_map))
+    if scoring.workspace_spec.signing:
+        # Of its Secret the public key alone: what signs is nowhere near what serves.
+        volumes.append(secret_file("signing", scoring.workspace_spec.signing.key_secret, PUBLIC_KEY))
     inits = [_fetching(scoring)]
-    if needs_packages(spec):
+    if scoring.needs_packages and not scoring.built_image:
         volumes += [scratch("tools", "256Mi"), *preparing.volumes(scoring.workspace, scoring.workspace_spec)]
+        volumes += [run_lock.volume()] if scoring.run_lock else []
         mounts.append(preparing.environment_mount(read_only=True))
         inits += [_tools(scoring), _environment(scoring, code_mount)]
-    serving = container(
-        CONTAINER,
-        scoring.scorer_image,
-        scoring.pull_policy,
-        mounts + code_mount,
-        args=["serve", "--contract", _CONTRACT, "--model-root", "/smalt/model"],
-        env=[*USER_NAME, variable("HOME", "/smalt/home"), variable("TMPDIR", "/tmp")],  # noqa: S108
-        ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
-        resources=resources(spec.resources) or resources(scoring.instance.resources),
-        workingDir="/smalt/work",
-        # Loading a model may take its time; until it is done only this probe is asked.
-        startupProbe={"httpGet": {"path": "/readyz", "port": PORT}, "periodSeconds": 1, "failureThreshold": 600},
-        readinessProbe=_probe(spec.readiness_probe, "/readyz", 3),
-        livenessProbe=_probe(spec.liveness_probe, "/healthz", 30),
-        terminationMessagePolicy="File",
-    )
     return pod_spec(
         service_account_name(scoring.workspace.name),
         volumes,
         initContainers=inits,
-        containers=[serving],
+        containers=[_serving(scoring, mounts + code_mount)],
         terminationGracePeriodSeconds=30,
         **placement(scoring.instance),
     )
 
 
-def _fetching(scoring: Scoring) -> Json:
-    server = access(scoring.workspace, scoring.workspace_spec, "scoring")
-    trust = [mount("trust", preparing.TRUST, read_only=True)] if scoring.workspace_spec.trust_bundle else []
-    own = [mount("scoring", "/smalt/scoring", read_only=True), mount("model", "/smalt/model"), mount("tmp", "/tmp")]  # noqa: S108
+def _serving(scoring: Scoring, mounts: list[Json]) -> Json:
+    spec = scoring.spec
     return container(
-        "model",
+        CONTAINER,
+        scoring.built_image or scoring.scorer_image,
+        scoring.pull_policy,
+        mounts,
+        args=[
+            "serve",
+            "--contract",
+            _CONTRACT,
+            "--model-root",
+            "/smalt/model",
+            *(["--tls", _TLS] if spec.tls_secret else []),
+        ],
+        env=[*USER_NAME, variable("HOME", "/smalt/home"), variable("TMPDIR", "/tmp")],  # noqa: S108
+        ports=[{"name": "https" if spec.tls_secret else "http", "containerPort": PORT, "protocol": "TCP"}],
+        resources=resources(spec.resources) or resources(scoring.instance.resources),
+        workingDir="/smalt/work",
+        # Loading a model may take its time; until it is done only this probe is asked.
+        startupProbe={"httpGet": _asking(spec, "/readyz"), "periodSeconds": 1, "failureThreshold": 600},
+        readinessProbe=_probe(spec, spec.readiness_probe, "/readyz", 3),
+        livenessProbe=_probe(spec, spec.liveness_probe, "/healthz", 30),
+        terminationMessagePolicy="File",
+    )
+
+
+def _fetching(scoring: Scoring) -> Json:
+    trust = [mount("trust", preparing.TRUST, read_only=True)] if scoring.workspace_spec.trust_bundle else []
+    signing = [mount("signing", _SIGNING, read_only=True)] if scoring.workspace_spec.signing else []
+    own = [mount("scoring", "/smalt/scoring", read_only=True), mount("model", "/smalt/model"), mount("tmp", "/tmp")]  # noqa: S108
+    lock = [run_lock.lock_mount(read_only=False)] if scoring.run_lock and not scoring.built_image else []
+    return container(
+        FETCHING,
         scoring.scorer_image,
         scoring.pull_policy,
-        [*own, *trust],
+        [*own, *trust, *signing, *lock],
         args=["fetch", "--contract", _CONTRACT, "--into", "/smalt/model"],
-        env=[
-            variable("SMALT_TRACKING_URI", server.uri),
-            *server.username("SMALT_TRACKING_USERNAME"),
-            *server.password("SMALT_TRACKING_PASSWORD"),
-            *preparing.trust_variables(scoring.workspace_spec),
-        ],
+        env=run_lock.store_variables(scoring.workspace, scoring.workspace_spec),
         resources=_INIT_RESOURCES,
     )
 
@@ -290,8 +373,35 @@ def _environment(scoring: Scoring, code_mount: list[Json]) -> Json:
         mount("home", "/smalt/home"),
         mount("tmp", "/tmp"),  # noqa: S108
         *code_mount,
+        *([run_lock.lock_mount()] if scoring.run_lock else []),
     ]
     if scoring.workspace_spec.trust_bundle:
         mounts.append(mount("trust", preparing.TRUST, read_only=True))
     spec, image, policy = scoring.workspace_spec, scoring.scorer_image, scoring.pull_policy
-    return preparing.environment_container(spec, image, policy, _CONTRACT, mounts, _INIT_RESOURCES)
+    making = preparing.making(_CONTRACT)
+    return preparing.environment_container(spec, image, policy, making, mounts, _INIT_RESOURCES)
+
+
+def environment_attempt(scoring: Scoring, uid: str) -> Attempt:
+    """What the Job that builds images takes, for the packages of this Deployment on top of the scorer image."""
+    spec, configuration = scoring.spec, scoring.spec.code_configuration
+    named = packages(scoring) if names_packages(spec) else None
+    mounted = configuration.code.model_dump(exclude_none=True) if configuration else {"inline": {"none": ""}}
+    return Attempt(
+        run=scoring.deployment,
+        uid=uid,
+        number=1,
+        spec=TrainingRunSpec(
+            experiment=scoring.deployment.name,
+            code=Code.model_validate(mounted),
+            command="true",
+            environment=RunEnvironment.model_validate({**(named or {}), "image": scoring.scorer_image}),
+        ),
+        workspace=scoring.workspace,
+        workspace_spec=scoring.workspace_spec,
+        instance=scoring.instance,
+        trainer_image=scoring.trainer_image,
+        pull_policy=scoring.pull_policy,
+        lock=scoring.run_lock,
+        scorer_image=scoring.scorer_image,
+    )

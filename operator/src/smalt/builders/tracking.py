@@ -25,9 +25,9 @@ from smalt.builders.pods import (
     mount,
     pod_spec,
     scratch,
-    secret,
     secret_file,
     secret_variable,
+    secrets,
     variable,
 )
 from smalt.builders.volumes import kept_claim
@@ -35,6 +35,8 @@ from smalt.builders.volumes import kept_claim
 PORT = 5000
 COMPONENT = "tracking"
 SECRET_KEYS = ("admin-password", "runs-password", "scoring-password", "flask-secret-key")
+# In a Secret of its own: one that is there gets no further keys, and no pod but two has to do with this one.
+REGISTRY_KEYS = ("registry-password",)
 # A re-made Secret gets a new UID: with it in the template, the server starts again with the new passwords.
 SECRET_ANNOTATION = "smalt.dev/tracking-secret"  # noqa: S105
 
@@ -42,6 +44,11 @@ SECRET_ANNOTATION = "smalt.dev/tracking-secret"  # noqa: S105
 def child_name(workspace: str) -> str:
     """The name that the tracking server's Deployment, Service, Secret, claim and policy share."""
     return f"{workspace}-tracking"
+
+
+def registry_name(workspace: str) -> str:
+    """The Secret of the user who owns the copies of registered models."""
+    return f"{workspace}-registry"
 
 
 def service_account_name(workspace: str) -> str:
@@ -97,12 +104,18 @@ def access(workspace: Address, spec: WorkspaceSpec, user: str) -> Access:
     elsewhere = external(spec)
     if elsewhere:
         return Access(elsewhere.uri.rstrip("/"), None, elsewhere.credentials_secret, "password")
-    return Access(tracking_uri(workspace), user, child_name(workspace.name), f"{user}-password")
+    own = registry_name(workspace.name) if user == "registry" else child_name(workspace.name)
+    return Access(tracking_uri(workspace), user, own, f"{user}-password")
 
 
 def tracking_secret(workspace: Address) -> Json:
     """Without its values, which are drawn when it is made."""
     return manifest(SECRET, workspace, child_name(workspace.name), COMPONENT, type="Opaque")
+
+
+def registry_secret(workspace: Address) -> Json:
+    """Without its value, as the other."""
+    return manifest(SECRET, workspace, registry_name(workspace.name), COMPONENT, type="Opaque")
 
 
 def tracking_claim(workspace: Address, spec: WorkspaceSpec, present: Json | None = None) -> Json:
@@ -215,7 +228,7 @@ def _volumes(server: Server) -> tuple[list[Json], list[Json]]:
     data = {"name": "data", "persistentVolumeClaim": {"claimName": name}}
     volumes = [
         data if needs_volume(server.spec) else scratch("data", "64Mi"),
-        secret("secrets", name),
+        secrets("secrets", name, registry_name(server.workspace.name)),
         scratch("tmp", "1Gi"),
     ]
     mounts = [mount("data", "/data"), mount("secrets", "/smalt/secrets", read_only=True), mount("tmp", "/tmp")]  # noqa: S108

@@ -15,7 +15,7 @@ from smalt.api.references import Address
 from smalt.api.schema import Json
 from smalt.api.training_run import DEFAULT_FINALIZING, DEFAULT_TIMEOUT, TrainingRunSpec
 from smalt.api.workspace import InstanceType, WorkspaceSpec
-from smalt.builders import fetching, input_sources, preparing
+from smalt.builders import fetching, input_sources, preparing, run_lock
 from smalt.builders.attempt_history import History
 from smalt.builders.command import Names, rendered
 from smalt.builders.compute import placement, resources
@@ -31,11 +31,14 @@ from smalt.builders.pods import (
     scratch,
     variable,
 )
+from smalt.builders.run_lock import RunLock
 from smalt.builders.tracking import access, service_account_name
 
 ANNOTATION = "smalt.dev/run"
 # What the inputs that runs and Models make were when the Job was made; a later attempt gets the same.
 INPUTS_ANNOTATION = "smalt.dev/inputs"
+# The digests of inputs that an earlier attempt has read, where the run names none: a later one reads the same or says so.
+PINNED_ANNOTATION = "smalt.dev/read"
 # Where the results lie: the run itself names only its experiment, which may be gone by the time the Job ends.
 WORKSPACE_ANNOTATION = "smalt.dev/workspace"
 # The image of the environment and the Job that built it, where one was built.
@@ -83,11 +86,16 @@ class Attempt:
     fetched_code: Json = field(default_factory=dict)
     # The artifacts of inputs that others make, by the input's name.
     artifacts: Json = field(default_factory=dict)
+    # The digests of inputs that an earlier attempt has read, by name.
+    read: Json = field(default_factory=dict)
     before: History = field(default_factory=History)
     request: str = ""
     # The image with the packages in it, where one was built.
     built_image: str = ""
     builder: str = ""
+    # Of a Deployment that names no packages: those of the run that made its model.
+    lock: RunLock | None = None
+    scorer_image: str = ""
 
     @property
     def image(self) -> str:
@@ -127,6 +135,8 @@ def training_job(attempt: Attempt) -> Json:
         notes[REQUEST_ANNOTATION] = attempt.request
     if attempt.artifacts:
         notes[INPUTS_ANNOTATION] = json.dumps(attempt.artifacts, sort_keys=True)
+    if attempt.read:
+        notes[PINNED_ANNOTATION] = json.dumps(attempt.read, sort_keys=True)
     if attempt.built_image:
         notes[ENVIRONMENT_ANNOTATION] = json.dumps(
             {"job": attempt.builder, "image": attempt.built_image}, sort_keys=True
@@ -168,10 +178,10 @@ def contract(attempt: Attempt) -> Json:
         "code": _code(attempt),
         "environmentVariables": spec.environment_variables or {},
         "parameters": spec.parameters or {},
-        "inputs": input_sources.input_sources(spec, attempt.artifacts),
+        "inputs": input_sources.input_sources(spec, attempt.artifacts, attempt.read),
         "outputs": {name: {"type": each.type} for name, each in (spec.outputs or {}).items()},
         **({"loggedModel": logged_model(spec)} if logged_model(spec) else {}),
-        "environment": _packages(spec),
+        "environment": run_lock.asked() if attempt.lock else _packages(spec),
         "image": attempt.image,
         "limits": contract_limits(spec),
     }
@@ -232,7 +242,7 @@ def _pod(attempt: Attempt) -> Json:
     volumes = [
         annotation_file("run", ANNOTATION, "run.json"),
         tracking_volume(attempt),
-        scratch("recorder", "64Mi"),
+        scratch("recorder", "256Mi"),
         scratch("tools", "256Mi"),
         scratch("exchange", "4Gi"),
         scratch("work", "10Gi"),
@@ -315,14 +325,21 @@ def _recorder(attempt: Attempt) -> Json:
             mount("exchange", EXCHANGE),
             mount("work", WORK, read_only=True),
             mount("recorder", "/tmp"),  # noqa: S108
+            *(each.at for each in input_sources.mounted_inputs(attempt.spec) if not each.by_fetch),
+            *(fetching.script_mounts(attempt.spec) if fetching.brings_inputs(attempt.spec) else []),
             *([mount("trust", preparing.TRUST, read_only=True)] if attempt.workspace_spec.trust_bundle else []),
         ],
         args=["record"],
         ports=[{"name": "metrics", "containerPort": PAGE_PORT, "protocol": "TCP"}],
         env=[*tracking_variables(attempt), *preparing.trust_variables(attempt.workspace_spec)],
-        resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": recorder_memory(attempt.spec)}},
         terminationMessagePolicy="File",
     )
+
+
+def recorder_memory(spec: TrainingRunSpec) -> str:
+    """A profile of a table needs up to 1 GiB on top, however large the table is."""
+    return "1536Mi" if spec.inputs or spec.outputs else "512Mi"
 
 
 def tools_container(attempt: Attempt) -> Json:
@@ -339,7 +356,7 @@ def tools_container(attempt: Attempt) -> Json:
 
 def environment_containers(attempt: Attempt) -> list[Json]:
     """Installs what the script's image lacks; the files that name it lie in the code. None where the image was built."""
-    if not needs_packages(attempt.spec) or attempt.built_image:
+    if not needs_packages(attempt) or attempt.built_image:
         return []
     mounts = [
         mount("run", "/smalt/run", read_only=True),
@@ -348,6 +365,7 @@ def environment_containers(attempt: Attempt) -> list[Json]:
         mount("tmp", "/tmp"),  # noqa: S108
     ]
     mounts += fetching.script_mounts(attempt.spec)
+    mounts += [run_lock.lock_mount()] if attempt.lock else []
     if attempt.spec.code.config_map:
         mounts.append(mount("code", "/smalt/code", read_only=True))
     if attempt.workspace_spec.trust_bundle:
@@ -356,12 +374,13 @@ def environment_containers(attempt: Attempt) -> list[Json]:
         attempt.workspace_spec,
         attempt.image,
         attempt.pull_policy,
-        "/smalt/run/run.json",
+        preparing.making("/smalt/run/run.json"),
         mounts,
         preparing.room(attempt.instance),
     )
     return [made]
 
 
-def needs_packages(spec: TrainingRunSpec) -> bool:
-    return spec.environment is not None and spec.environment.has_any
+def needs_packages(attempt: Attempt) -> bool:
+    named = attempt.spec.environment is not None and attempt.spec.environment.has_any
+    return named or attempt.lock is not None

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from smalt.cli import digests
 from smalt.cli import push as pushing
 from smalt.cli.errors import CommandFailed
 from smalt.cli.kubectl import Kubectl
@@ -21,11 +22,6 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-@application.callback()
-def _smalt() -> None:
-    """With this, one command stays a command that is named."""
 
 
 @application.command()
@@ -46,6 +42,21 @@ def push(
     with _Bars() as bars:
         made = pushing.push(path, Kubectl.find(context, namespace), workspace, bars)
     typer.echo(pushing.as_yaml(made), nl=False)
+
+
+@application.command()
+def digest(
+    path: Annotated[Path, typer.Argument(help="The file or folder.", metavar="FILE|DIR")],
+) -> None:
+    """Print the digest of a file or folder, as `digest` of an input, of code, or of a Model that is imported takes it.
+
+    Of a folder, .git and __pycache__ are left out.
+    """
+    if not path.exists():
+        raise CommandFailed(f"{path} does not exist: name a file or folder")
+    with _Bars() as bars:
+        printed = digests.digest_of(path, bars.step("reading", digests.size_of(path)))
+    typer.echo(printed)
 
 
 class _Bars:

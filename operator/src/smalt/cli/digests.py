@@ -69,6 +69,18 @@ def manifest(found: list[Entry]) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def size_of(path: Path) -> int:
+    """About how much there is to read."""
+    found = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    return sum(each.stat().st_size for each in found)
+
+
+def digest_of(path: Path, read: Callable[[int], None]) -> str:
+    """As fields named `digest` take it: of a file its content's, of a folder its manifest's."""
+    found = entries(path, read)
+    return f"sha256:{digest(manifest(found)) if path.is_dir() else found[0].sha256}"
+
+
 def digest(text: bytes) -> str:
     """In hex, as the address has it."""
     return hashlib.sha256(text).hexdigest()

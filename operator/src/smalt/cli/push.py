@@ -14,7 +14,7 @@ import yaml
 from smalt.api import conditions
 from smalt.api.inputs import upload
 from smalt.api.schema import KEY_PATTERN, Json
-from smalt.cli.digests import Entry, digest, entries, manifest
+from smalt.cli.digests import Entry, digest, entries, manifest, size_of
 from smalt.cli.errors import CommandFailed
 from smalt.cli.kubectl import Forbidden, Kubectl, NotFound
 from smalt.cli.store import Store, Way
@@ -59,7 +59,7 @@ def push(path: Path, kubectl: Kubectl, workspace: str | None, shown: Shown) -> P
         raise CommandFailed(f"{path} does not exist: name a file or a folder")
     name = chosen(kubectl, workspace)
     password = password_of(kubectl, name)
-    read = shown.step("reading", sum(each.stat().st_size for each in _sized(path)))
+    read = shown.step("reading", size_of(path))
     found = entries(path, read)
     if not found:
         raise CommandFailed(f"{path} holds no file: there is nothing to store")
@@ -71,10 +71,6 @@ def push(path: Path, kubectl: Kubectl, workspace: str | None, shown: Shown) -> P
         store = Store(Way(lambda: forward.url, forward.close), _USER, password)
         _send(store, made, found, text, shown)
     return made
-
-
-def _sized(path: Path) -> list[Path]:
-    return [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
 
 
 def _send(store: Store, made: Pushed, found: list[Entry], text: bytes, shown: Shown) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from typing import Protocol
 
 from smalt.api.kinds import MODEL, SECRET, Kind, kind_of
+from smalt.api.references import Address, address
 from smalt.api.schema import Json
 from smalt.engine.ports import Api
 from smalt.engine.store import Store, controller
@@ -20,7 +21,12 @@ from smalt.reconcilers.plan import Child
 from smalt.reconcilers.world import Live, Read
 
 APPLIED = "smalt.dev/applied"
-Absorb = Callable[[Kind, Json], None]
+
+
+class Absorb(Protocol):
+    """Takes an object into the cache; `maker` is whose child it is that was made just now, and knows."""
+
+    def __call__(self, kind: Kind, resource: Json, maker: Address | None = None) -> None: ...
 
 
 class Applier:
@@ -64,7 +70,7 @@ class Applier:
             check_ours(owner, child, kind, found)
             self._absorb(kind, found)
             return False
-        self._absorb(kind, made)
+        self._absorb(kind, made, address(kind_of(owner["apiVersion"], owner["kind"]), owner))
         return True
 
     async def _apply(self, kind: Kind, manifest: Json, seen: Json | None) -> bool:

@@ -75,13 +75,15 @@ class Loop:
 
     # --- what comes in ---
 
-    def absorb(self, kind: Kind, resource: Json) -> None:
+    def absorb(self, kind: Kind, resource: Json, maker: Address | None = None) -> None:
         """An object as it is now, from a watch or an answer. What is not watched is not cached either."""
         if kind not in CACHED:
             return
         change = self.store.upsert(kind, resource)
         if change:
-            self._wake(kind, change)
+            # Nobody has done anything about a Job that was asked for a moment ago: its run looks again when its first
+            # status is due. What the Job controller does wakes it before.
+            self._wake(kind, change, but=maker if kind is JOB else None)
 
     def lose(self, kind: Kind, resource: Json) -> None:
         """An object is gone."""
@@ -96,10 +98,12 @@ class Loop:
             self._follow(address(kind, resource), ())
         self._wake(kind, change)
 
-    def _wake(self, kind: Kind, change: Change) -> None:
+    def _wake(self, kind: Kind, change: Change, but: Address | None = None) -> None:
         if not self.is_leading:
             return
         for wake in woken(kind, change, self.store):
+            if wake.target == but:
+                continue
             if wake.seconds:
                 self.queue.add_after(wake.target, wake.seconds)
             else:
@@ -211,7 +215,7 @@ class Loop:
             await self._delete(deletion)
         for each in plan.wake:
             self.queue.add(each)
-        return _sooner(plan.requeue_after, wait)
+        return _sooner(plan.requeue_after, _sooner(wait, HOLD_SECONDS if made else None))
 
     async def _delete(self, deletion: Deletion) -> None:
         try:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from smalt.api.hours import Hours
+from smalt.api.inputs import needed
 from smalt.api.kinds import CACHED, JOB, MODEL, NODE, OURS, POD, TRAINING_RUN, WORKSPACE, Kind
 from smalt.api.references import FAMILY, Address, refers_to
 from smalt.api.schema import Json
@@ -21,7 +22,7 @@ from smalt.reconcilers import attempts
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # As large as the user's code; nobody reads it from the cache.
-HEAVY_ANNOTATIONS = frozenset({LAST_APPLIED, "smalt.dev/run", "smalt.dev/scoring"})
+HEAVY_ANNOTATIONS = frozenset({LAST_APPLIED, "smalt.dev/run", "smalt.dev/scoring", "smalt.dev/registration"})
 # Words such as True, Complete or a name occur again and again.
 _SHORT = 64
 _CONTAINER_STATUS = ("name", "image", "imageID", "state", "lastState", "restartCount", "ready")
@@ -338,6 +339,25 @@ def _kept(kind: Kind, resource: Json) -> Json:
         kept_spec = {key: spec[key] for key in ("suspend",) if key in spec}
         return {"metadata": metadata, "spec": kept_spec, "status": resource.get("status") or {}}
     if kind is TRAINING_RUN and is_finished(resource):
-        spec = resource.get("spec") or {}
-        made["spec"] = {key: spec[key] for key in ("experiment", "parameters") if key in spec}
+        made["spec"] = _ended_run(resource.get("spec") or {})
     return made
+
+
+def _ended_run(spec: Json) -> Json:
+    """What counts it, of which Models it is an evaluation, and in what a Model of it is converted: the image, and whether
+    there were packages, but not their text."""
+    made: Json = {key: spec[key] for key in ("experiment", "parameters") if key in spec}
+    asked = spec.get("environment")
+    if isinstance(asked, dict) and asked:
+        made["environment"] = {key: value if key == "image" else True for key, value in asked.items()}
+    given = spec.get("inputs")
+    read = {name: each for name, each in given.items() if _reads_model(each)} if isinstance(given, dict) else {}
+    if read:
+        made |= {"inputs": {name: {"path": each["path"]} for name, each in read.items()}}
+        made |= {"register": {}} if spec.get("register") else {}
+    return made
+
+
+def _reads_model(given: object) -> bool:
+    found = needed(given.get("path")) if isinstance(given, dict) else None
+    return found is not None and bool(found.model)

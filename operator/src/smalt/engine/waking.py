@@ -108,8 +108,8 @@ def _neighbours(kind: Kind, change: Change, store: Store) -> Iterator[Wake]:
         counting = COUNTING_SECONDS if kind in (TRAINING_RUN, EXPERIMENT) else 0.0
         for resource in filter(None, change):
             for target in refers_to(kind, resource):
-                # What a run is made from counts nobody who reads it.
-                if kind is not TRAINING_RUN or target.kind is EXPERIMENT:
+                # What a run is made from counts nobody who reads it; a Model keeps what is measured of it.
+                if kind is not TRAINING_RUN or target.kind in (EXPERIMENT, MODEL):
                     yield from _referred(target, store, counting)
 
 

@@ -36,10 +36,7 @@ _BY_WHOM = {
 
 def ended(job: Json) -> str:
     """Complete, Failed, or nothing while it works."""
-    for each in (job.get("status") or {}).get("conditions") or []:
-        if each.get("type") in ("Complete", "Failed") and each.get("status") == "True":
-            return str(each["type"])
-    return ""
+    return str((diagnosis.end(job) or {}).get("type", ""))
 
 
 def is_suspended(job: Json) -> bool:

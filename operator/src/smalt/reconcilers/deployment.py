@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 
 from smalt.api import conditions
-from smalt.api.deployment import DeploymentSpec, ModelReference
-from smalt.api.kinds import APPS_DEPLOYMENT, CONFIG_MAP, DEPLOYMENT, MODEL, POD, SECRET, WORKSPACE
-from smalt.api.references import FAMILY, Address, address
+from smalt.api.deployment import DeploymentSpec
+from smalt.api.kinds import APPS_DEPLOYMENT, CONFIG_MAP, DEPLOYMENT, POD, SECRET, WORKSPACE
+from smalt.api.references import Address, address
 from smalt.api.schema import Json
 from smalt.api.workspace import WorkspaceSpec
-from smalt.builders import compute, scoring
+from smalt.builders import compute, preparing, scoring
 from smalt.errors import TooLarge
-from smalt.reconcilers import diagnosis
+from smalt.reconcilers import diagnosis, environment_images, served_model
 from smalt.reconcilers.causes import admission, scheduling, starting
 from smalt.reconcilers.causes.finding import Finding
+from smalt.reconcilers.optimizing import optimizing, said_before
 from smalt.reconcilers.plan import Child, Plan
+from smalt.reconcilers.problem import Problem
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
 from smalt.reconcilers.world import Live, LiveRead, Read, World
 from smalt.settings import Settings
@@ -28,7 +30,7 @@ EVENTS_SECONDS = 5.0
 # The exit code after SIGKILL.
 KILLED = 137
 # Our programs' reasons that pass when what they wait for comes back.
-PASSING = frozenset({"ModelUnavailable"})
+PASSING = frozenset({"ModelUnavailable", "SigningKeyMissing", "CertificateMissing"})
 
 
 def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
@@ -55,36 +57,6 @@ def code_config_map(spec: DeploymentSpec) -> str | None:
     return spec.code_configuration.code.config_map if spec.code_configuration else None
 
 
-def resolved(resource: Json, world: World) -> Json | None:
-    """The Model that the spec asks for: its version if Ready, or the highest Ready version of its stage."""
-    try:
-        wanted = parsed(DeploymentSpec, resource).model
-    except InvalidSpec:
-        return None
-    namespace = resource["metadata"]["namespace"]
-    family = world.referrers(MODEL, Address(FAMILY, namespace, wanted.name))
-    fitting = [model for model in family if fits(model, wanted) and (model.get("status") or {}).get("artifact")]
-    return max(fitting, key=lambda model: model["spec"]["version"], default=None)
-
-
-def fits(model: Json, wanted: ModelReference) -> bool:
-    if not conditions.is_ready(model):
-        return False
-    if wanted.version is not None:
-        return bool(model["spec"].get("version") == wanted.version)
-    return (model["spec"].get("stage") or "None") == wanted.stage
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why the wanted pods cannot be made now."""
-
-    reason: str
-    message: str
-    is_users: bool = False
-    again: float | None = None
-
-
 def plan(resource: Json, world: World, live: Live, now: datetime, settings: Settings) -> Plan:
     try:
         spec = parsed(DeploymentSpec, resource)
@@ -92,7 +64,7 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
         return invalid(resource, error, now)
     at = address(DEPLOYMENT, resource)
     server = world.get(APPS_DEPLOYMENT, at.namespace, at.name)
-    model = resolved(resource, world)
+    model = served_model.resolved(resource, world)
     problem = obstacle(at, spec, model, world, live, has_server=server is not None)
     if problem:
         return hindered(resource, problem, server, now, spec)
@@ -102,6 +74,7 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
     instance = compute.instance_type(workspace_spec, spec.instance_type)
     assert instance is not None
     name = code_config_map(spec)
+    optimized = optimizing(spec, model, workspace_spec)
     wanted = scoring.Scoring(
         deployment=at,
         spec=spec,
@@ -113,12 +86,41 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
         scorer_image=settings.scorer_image,
         trainer_image=settings.trainer_image,
         pull_policy=settings.image_pull_policy,
+        onnx=optimized.onnx,
     )
+    making = scoring.environment_attempt(wanted, resource["metadata"]["uid"])
+    built: Json = {}
+    if environment_images.is_wanted(making):
+        image = environment_images.known_of(making, live, resource) or environment_images.image(
+            making, environment_images.OF_DEPLOYMENT, workspace or {}, world, live, now, settings
+        )
+        if not isinstance(image, environment_images.Image):
+            return without_image(resource, image, server, now, spec)
+        wanted = replace(wanted, built_image=image.name)
+        built = {"environment": {"job": image.job, "image": image.name}}
     try:
         manifest = scoring.scoring_deployment(wanted)
     except TooLarge as error:
         return hindered(resource, Problem("TooLarge", str(error), is_users=True), server, now, spec)
-    return observed(resource, manifest, server, world, now, spec)
+    return observed(resource, manifest, server, world, now, spec, built, optimized.said)
+
+
+def without_image(
+    resource: Json,
+    found: environment_images.NotYet | environment_images.Never,
+    server: Json | None,
+    now: datetime,
+    spec: DeploymentSpec,
+) -> Plan:
+    """The packages are on their way into an image, or will never be in one; what is there serves meanwhile."""
+    ready = conditions.find({"conditions": found.said}, "Ready")
+    is_over = isinstance(found, environment_images.Never)
+    again = REST_SECONDS if is_over else environment_images.LOOK_SECONDS
+    problem = Problem(ready["reason"], ready["message"], is_users=is_over, again=again)
+    made = hindered(resource, problem, server, now, spec)
+    told = {**(made.status or {}), "environment": {"job": found.job}} if found.job else made.status
+    builder = () if isinstance(found, environment_images.Never) else found.apply
+    return replace(made, status=told, apply=(*made.apply, *builder))
 
 
 def obstacle(
@@ -146,15 +148,8 @@ def obstacle(
             "correct spec.instanceType",
             is_users=True,
         )
-    if model is None:
-        return Problem("WaitingForModel", missing_model(at, spec.model, world))
-    if model["spec"].get("workspace") != spec.workspace:
-        return Problem(
-            "WaitingForModel",
-            f"Model '{model['metadata']['name']}' lies in Workspace '{model['spec'].get('workspace')}', not in "
-            f"'{spec.workspace}': name that one in spec.workspace, or another model in spec.model",
-            is_users=True,
-        )
+    if found := served_model.obstacle(at, spec, model, workspace_spec, world):
+        return found
     for name in scoring.config_maps(spec, workspace_spec):
         if live.get(Read(CONFIG_MAP, at.namespace, name)) is None:
             where = "spec.codeConfiguration" if name == code_config_map(spec) else "the Workspace's spec.trustBundle"
@@ -167,25 +162,9 @@ def obstacle(
     return None
 
 
-def missing_model(at: Address, wanted: ModelReference, world: World) -> str:
-    if wanted.version is None:
-        return (
-            f"no version of model '{wanted.name}' in stage {wanted.stage} is ready: set spec.stage of a Model to "
-            f"{wanted.stage}, or register one"
-        )
-    name = f"{wanted.name}-{wanted.version}"
-    model = world.get(MODEL, at.namespace, name)
-    if model is None:
-        return f"Model '{name}' does not exist in namespace '{at.namespace}': register it, or correct spec.model"
-    return (
-        f"Model '{name}' is not ready: {conditions.why_not(model)}; the rollout follows when it is, or name another version "
-        "in spec.model"
-    )
-
-
 def hindered(resource: Json, problem: Problem, server: Json | None, now: datetime, spec: DeploymentSpec) -> Plan:
     """What is there stays as it is; the status says what is asked for in vain."""
-    facts = counted(resource, server) | kept(resource, "effectiveModel")
+    facts = counted(resource, spec, server) | kept(resource, "effectiveModel", "environment")
     if server and ready_replicas(server) and facts.get("effectiveModel"):
         words = (
             f"Model '{facts['effectiveModel']}' still serves; what is asked for now {fate(problem)}: {problem.message}"
@@ -193,6 +172,7 @@ def hindered(resource: Json, problem: Problem, server: Json | None, now: datetim
         said = conditions.serving_previous(words, problem.reason, problem.message, problem.is_users)
     else:
         said = (conditions.stalled if problem.is_users else conditions.waiting)(problem.reason, problem.message)
+    said = said + said_before(spec, resource)
     return Plan(
         status=status(resource, said, now, **facts),
         apply=standing(address(DEPLOYMENT, resource), spec) if server else (),
@@ -209,42 +189,49 @@ def standing(at: Address, spec: DeploymentSpec) -> tuple[Child, ...]:
     key = (Child(scoring.key_secret(at), once=True, random=scoring.KEYS),)
     return (
         *(key if (spec.auth_mode or "key") == "key" else ()),
-        Child(scoring.scoring_service(at)),
+        Child(scoring.scoring_service(at, spec)),
         Child(scoring.scoring_network_policy(at)),
     )
 
 
 def observed(
-    resource: Json, manifest: Json, server: Json | None, world: World, now: datetime, spec: DeploymentSpec
+    resource: Json,
+    manifest: Json,
+    server: Json | None,
+    world: World,
+    now: datetime,
+    spec: DeploymentSpec,
+    built: Json,
+    besides: tuple[Json, ...],
 ) -> Plan:
-    """Rolls out, and says how far that is."""
+    """Rolls out, and says how far that is. `built` is the image of the packages, as the status has it; `besides` are
+    conditions that have to do with neither."""
     at = address(DEPLOYMENT, resource)
     annotations = manifest["spec"]["template"]["metadata"]["annotations"]
     wanted_model = annotations[scoring.MODEL_ANNOTATION]
-    facts = counted(resource, server)
+    facts = counted(resource, spec, server) | built
     if server and is_rolled_out(server, manifest):
         facts["effectiveModel"] = wanted_model
-        said = conditions.ready("Serving", serving_message(at, wanted_model, manifest["spec"]["replicas"]))
+        said = conditions.ready("Serving", serving_message(at, spec, wanted_model, manifest["spec"]["replicas"]))
         again = REST_SECONDS
     else:
         facts |= kept(resource, "effectiveModel")
         pods = [pod for pod in world.labelled(POD, at) if is_of(pod, annotations)]
         finding = trouble(pods) or admission.unmade(server or {})
-        said, again = rolling_out(
-            at, wanted_model, facts, finding, has_old=bool(server and old_pods(at, annotations, world))
-        )
+        has_old = bool(server and old_pods(at, annotations, world))
+        said, again = rolling_out(at, wanted_model, facts, finding, has_old, doing(pods))
     children = (*standing(at, spec), Child(manifest))
-    return Plan(status=status(resource, said, now, **facts), apply=children, requeue_after=again)
+    return Plan(status=status(resource, [*said, *besides], now, **facts), apply=children, requeue_after=again)
 
 
-def serving_message(at: Address, model: str, replicas: int) -> str:
+def serving_message(at: Address, spec: DeploymentSpec, model: str, replicas: int) -> str:
     if replicas == 0:
         return f"Model '{model}' is scaled to zero pods: set spec.replicas to serve it"
-    return f"Model '{model}' answers at {scoring.scoring_uri(at)}"
+    return f"Model '{model}' answers at {scoring.scoring_uri(at, spec)}"
 
 
 def rolling_out(
-    at: Address, model: str, facts: Json, finding: Finding | None, has_old: bool
+    at: Address, model: str, facts: Json, finding: Finding | None, has_old: bool, at_work: str
 ) -> tuple[list[Json], float]:
     if finding and has_old and facts.get("effectiveModel"):
         words = (
@@ -256,11 +243,29 @@ def rolling_out(
         said = (conditions.stalled if finding.is_users else conditions.waiting)(finding.reason, finding.message)
         return said, REST_SECONDS
     (label, name), *_ = scoring.selector(at).items()
-    words = f"pods for Model '{model}' of Deployment '{at.name}' are starting: see `kubectl get pods -l {label}={name}`"
+    words = f"pods for Model '{model}' of Deployment '{at.name}' are starting{at_work}: see `kubectl get pods -l {label}={name}`"
     return conditions.waiting("RollingOut", words), EVENTS_SECONDS
 
 
-def counted(resource: Json, server: Json | None) -> Json:
+def doing(pods: list[Json]) -> str:
+    """What the slowest of the pods is at before its server starts, in words that go on a sentence."""
+    running = {
+        str(each.get("name"))
+        for pod in pods
+        for each in diagnosis.statuses(pod)
+        if "running" in (each.get("state") or {})
+    }
+    return next((f", and {words}" for name, words in _DOING.items() if name in running), "")
+
+
+_DOING = {
+    scoring.FETCHING: "the model is fetched",
+    preparing.CONTAINER: "their packages are installed",
+    scoring.CONTAINER: "the model is loaded",
+}
+
+
+def counted(resource: Json, spec: DeploymentSpec, server: Json | None) -> Json:
     at = address(DEPLOYMENT, resource)
     report = (server or {}).get("status") or {}
     labels = ",".join(f"{key}={value}" for key, value in scoring.selector(at).items())
@@ -268,7 +273,7 @@ def counted(resource: Json, server: Json | None) -> Json:
         "replicas": report.get("replicas", 0),
         "readyReplicas": report.get("readyReplicas", 0),
         "selector": labels,
-        "scoringUri": scoring.scoring_uri(at),
+        "scoringUri": scoring.scoring_uri(at, spec),
     }
 
 

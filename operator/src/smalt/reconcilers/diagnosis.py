@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from datetime import datetime
 
 from smalt.api.schema import Json
 
@@ -34,3 +36,17 @@ def report(state: Json) -> Json:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def end(job: Json) -> Json | None:
+    """The condition with which a Job has ended, Complete or Failed; None while it has not."""
+    for each in (job.get("status") or {}).get("conditions") or []:
+        if each.get("type") in ("Complete", "Failed") and each.get("status") == "True":
+            return dict(each)
+    return None
+
+
+def seconds_since(condition: Json | None, now: datetime) -> float:
+    """For how long a condition has been what it is; for ever when that is not told."""
+    at = (condition or {}).get("lastTransitionTime")
+    return (now - datetime.fromisoformat(at)).total_seconds() if at else math.inf

@@ -1,6 +1,6 @@
-"""The image that a run's packages come in, where its Workspace has images built: there, on its way, or not to be had.
+"""The image that packages come in, where the Workspace has images built: there, on its way, or not to be had.
 
-One Job builds it for all runs that ask for the same; which one, everybody derives from what they ask for.
+One Job builds it for all runs and Deployments that ask for the same; which one, everybody derives from what they ask for.
 """
 
 from __future__ import annotations
@@ -53,15 +53,38 @@ class NotYet:
 
 @dataclass(frozen=True)
 class Never:
-    """The build failed; the run is over."""
+    """The build failed; a run is over."""
 
     said: list[Json]
     job: str
     ended_at: str
 
 
+@dataclass(frozen=True)
+class Who:
+    """Who asks: since when (a build that failed before is tried again), and what they do about one that failed."""
+
+    since: str
+    again: str
+
+
+def of_run(run: Json) -> Who:
+    return Who(str(run["metadata"].get("creationTimestamp")), f"apply the run {ANOTHER_NAME}")
+
+
+# A Deployment goes on existing: other words of its are another build, and the same ones are tried again when it is wished.
+OF_DEPLOYMENT = Who("", "correct spec.environment, or delete the Job to have it tried again")
+
+
 def is_wanted(attempt: Attempt) -> bool:
-    return attempt.workspace_spec.images is not None and needs_packages(attempt.spec)
+    return attempt.workspace_spec.images is not None and needs_packages(attempt)
+
+
+def known_of(attempt: Attempt, live: Live, deployment: Json) -> Image | None:
+    """The image that the Deployment has had for these packages; its Job goes a day after its end."""
+    found = (deployment.get("status") or {}).get("environment") or {}
+    same = str(found.get("job") or "").startswith(environment_job_name(key(attempt, _files(attempt, live)), 0)[:-1])
+    return Image(str(found["image"]), str(found["job"])) if same and found.get("image") else None
 
 
 def known(run: Json, is_further: bool) -> Image | None:
@@ -77,7 +100,7 @@ def facts(job: Json) -> Json:
 
 
 def image(
-    attempt: Attempt, run: Json, workspace: Json, world: World, live: Live, now: datetime, settings: Settings
+    attempt: Attempt, who: Who, workspace: Json, world: World, live: Live, now: datetime, settings: Settings
 ) -> Image | NotYet | Never:
     """How far it is with the image of this attempt."""
     images = attempt.workspace_spec.images
@@ -92,7 +115,7 @@ def image(
         if job is None:
             child = Child(environment_job(attempt, images, workspace["metadata"]["uid"], name), once=True, owned=False)
             return NotYet(_building(name, "its pod is starting"), name, (child,))
-        found = _of(job, run, world, live, now)
+        found = _of(job, who, world, live, now)
         if found:
             return found
     return NotYet(
@@ -100,36 +123,24 @@ def image(
     )
 
 
-def _of(job: Json, run: Json, world: World, live: Live, now: datetime) -> Image | NotYet | Never | None:
+def _of(job: Json, who: Who, world: World, live: Live, now: datetime) -> Image | NotYet | Never | None:
     """What a Job came to; None when that is of no use to this run, so that another one has to be made."""
-    name, end = job["metadata"]["name"], _end(job)
+    name, end = job["metadata"]["name"], diagnosis.end(job)
     pods = world.owned(POD, job["metadata"]["uid"])
     words = next((diagnosis.report(state) for pod in pods if (state := diagnosis.terminated(pod, CONTAINER))), {})
     if end is None:
         return NotYet(_at_work(job, pods, live), name)
     if end["type"] == "Complete" and isinstance(words.get("image"), str):
         return Image(words["image"], name)
-    if end["type"] == "Failed" and str(end.get("lastTransitionTime") or "") < str(
-        run["metadata"].get("creationTimestamp")
-    ):
+    if end["type"] == "Failed" and str(end.get("lastTransitionTime") or "") < who.since:
         return None  # an earlier run has it in its status, and what was wrong may be mended
-    if not words and _seconds_since(end, now) < LAST_WORDS_SECONDS:
+    if not words and diagnosis.seconds_since(end, now) < LAST_WORDS_SECONDS:
         return NotYet(_building(name, "it has just ended"), name)
     if end["type"] == "Complete":
         return None  # its pod is gone, and with it the image's name
-    return Never(_failed(job, pods, words, end), name, str(end.get("lastTransitionTime") or conditions.instant(now)))
-
-
-def _end(job: Json) -> Json | None:
-    for each in (job.get("status") or {}).get("conditions") or []:
-        if each.get("type") in ("Complete", "Failed") and each.get("status") == "True":
-            return dict(each)
-    return None
-
-
-def _seconds_since(end: Json, now: datetime) -> float:
-    at = end.get("lastTransitionTime")
-    return (now - datetime.fromisoformat(at)).total_seconds() if at else LAST_WORDS_SECONDS
+    return Never(
+        _failed(job, pods, words, end, who), name, str(end.get("lastTransitionTime") or conditions.instant(now))
+    )
 
 
 def asked(run: Json, world: World) -> StatusOf | None:
@@ -168,22 +179,19 @@ def _building(job: str, doing: str, container: str = "") -> list[Json]:
     )
 
 
-def _failed(job: Json, pods: list[Json], words: Json, end: Json) -> list[Json]:
+def _failed(job: Json, pods: list[Json], words: Json, end: Json, who: Who) -> list[Json]:
     name = job["metadata"]["name"]
     if words.get("reason") and words.get("message"):
         message = str(words["message"])
-        told = (
-            message
-            if ANOTHER_NAME in message or "under another name" in message
-            else f"{message}; apply the run {ANOTHER_NAME}"
-        )
+        is_told = any(each in message for each in (ANOTHER_NAME, "under another name", "the Deployment again"))
+        told = message if is_told else f"{message}; {who.again}"
         return conditions.stalled(str(words["reason"])[:63], told)
     lost = next((finding for pod in pods if (finding := starting.evicted(pod))), None)
     cause = lost.message if lost else str(end.get("message") or end.get("reason") or "it left no word")
     return conditions.stalled(
         "EnvironmentFailed",
         f"Job '{name}', which builds the image of the environment, failed: {cause}; see `kubectl logs job/{name} "
-        f"--all-containers`, then apply the run {ANOTHER_NAME}",
+        f"--all-containers`, then {who.again}",
     )
 
 
@@ -207,11 +215,11 @@ def _not_allowed(images: Images, workspace: str, settings: Settings) -> str:
         lists = ", ".join(allowed) or "none"
         return (
             f"{where} is not among the Docker Engines that the operator's administrator allows ({lists}): have it added to "
-            "SMALT_DOCKER_HOSTS, name another, or leave spec.images out; the run follows by itself"
+            "SMALT_DOCKER_HOSTS, name another, or leave spec.images out; it goes on by itself"
         )
     if images.docker_host.startswith("tcp://") and images.tls_secret is None and not settings.docker_without_tls:
         return (
-            f"{where} needs a certificate: name the Secret with ca.crt, tls.crt and tls.key in spec.images.tlsSecret; the run "
-            "follows by itself"
+            f"{where} needs a certificate: name the Secret with ca.crt, tls.crt and tls.key in spec.images.tlsSecret; it goes "
+            "on by itself"
         )
     return ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,10 +19,28 @@ class InvalidSpec(ValueError):
     """A stored spec is not what the schema says; the text names the field."""
 
 
+# Every look at an object reads its spec more than once. Objects are not changed where they are, so that a spec which is
+# the same object says the same; it is kept beside its model, or another one could come to its place in memory.
+_LATELY = 64
+_lately: OrderedDict[tuple[type[BaseModel], int], tuple[Json, BaseModel]] = OrderedDict()
+
+
 def parsed(model: type[Spec], resource: Json) -> Spec:
-    """The spec as a model. InvalidSpec for what an older schema, or none, has let through."""
+    """The spec as a model, not to be changed. InvalidSpec for what an older schema, or none, has let through."""
+    spec = resource.get("spec") or {}
+    known = _lately.get((model, id(spec)))
+    if known is not None and known[0] is spec:
+        return cast(Spec, known[1])
+    made = _validated(model, spec)
+    _lately[model, id(spec)] = (spec, made)
+    if len(_lately) > _LATELY:
+        _lately.popitem(last=False)
+    return made
+
+
+def _validated(model: type[Spec], spec: Json) -> Spec:
     try:
-        return model.model_validate(resource.get("spec") or {})
+        return model.model_validate(spec)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(["spec", *(str(part) for part in first["loc"])])

@@ -16,7 +16,7 @@ from smalt.api.kinds import EXPERIMENT, JOB, MODEL, TRAINING_RUN, Kind
 from smalt.api.references import Address, refers_to
 from smalt.api.schema import Json
 from smalt.api.training_run import ANOTHER_NAME, TrainingRunSpec
-from smalt.builders.training_job import INPUTS_ANNOTATION
+from smalt.builders.training_job import INPUTS_ANNOTATION, PINNED_ANNOTATION
 from smalt.reconcilers.world import World
 
 _STORED = "mlflow-artifacts:/"
@@ -57,6 +57,13 @@ def pinned(resource: Json, world: World) -> Json:
 def given_to(job: Json) -> Json:
     """The artifacts that the Job was made with."""
     text = (job["metadata"].get("annotations") or {}).get(INPUTS_ANNOTATION)
+    found: Json = json.loads(text) if text else {}
+    return found
+
+
+def read_before(job: Json) -> Json:
+    """The digests of inputs that attempts before this Job's have read."""
+    text = (job["metadata"].get("annotations") or {}).get(PINNED_ANNOTATION)
     found: Json = json.loads(text) if text else {}
     return found
 
@@ -131,7 +138,9 @@ def _of_model(where: str, need: Needed, resource: Json, workspace: str, world: W
             f"reads from its own Workspace alone; run both in one, {ANOTHER_NAME}"
         )
     artifact = (model.get("status") or {}).get("artifact")
-    if not conditions.is_ready(model) or artifact is None:
+    # One that has missed a gate is registered all the same: how else could a run measure it again?
+    is_registered = conditions.is_ready(model) or _ready_reason(model) == "GateFailed"
+    if artifact is None or not is_registered:
         why = conditions.why_not(model)
         if _is_stalled(model):
             return _failed(f"{where} needs {shown}, which is not ready: {why}. Name another version, {ANOTHER_NAME}")
@@ -157,6 +166,10 @@ def _readable(where: str, shown: str, artifact: Json) -> Json | list[Json]:
 
 def _failed(message: str) -> list[Json]:
     return conditions.stalled("InputFailed", message)
+
+
+def _ready_reason(model: Json) -> str:
+    return str(conditions.find(model.get("status") or {}, "Ready").get("reason"))
 
 
 def _is_stalled(resource: Json) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+from typing import TypeGuard
 
 from smalt.api.schema import Json
 from smalt.api.training_run import MOST_METRICS, TrainingRunSpec
@@ -29,7 +30,7 @@ def facts(report: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
         made["metrics"] = metrics
     known = {*(spec.outputs or {}), logged_model(spec)}
     outputs = {name: each for name, each in _section(report, "outputs").items() if name in known}
-    outputs = {name: each for name, each in outputs.items() if _is_artifact(each)}
+    outputs = {name: each for name, each in outputs.items() if is_artifact(each)}
     if outputs:
         made["outputs"] = {
             name: {key: each[key] for key in ("uri", "digest", "bytes", "files")} for name, each in outputs.items()
@@ -45,8 +46,40 @@ def facts(report: Json, pod: Json | None, spec: TrainingRunSpec) -> Json:
     inputs = _inputs(_section(report, "inputs"), made.get("digests", {}).get("data", {}), spec)
     if inputs:
         made["inputs"] = inputs
+    profiles = data_profiles(_section(report, "profiles"), made.get("tracking") or {}, tracking, spec)
+    if profiles:
+        made["dataProfile"] = profiles
     code = fetched_code(pod) if pod else {}
     return made | ({"code": code} if code else {})
+
+
+def data_profiles(found: Json, known: Json, tracking: Json, spec: TrainingRunSpec) -> Json:
+    """Of each table, what its profile says in numbers, where its report lies, or why there is none."""
+    made: Json = {}
+    declared = {"inputs": set(spec.inputs or {}), "outputs": set(spec.outputs or {})}
+    for kind, names in declared.items():
+        for name, said in sorted(_section(found, kind).items()):
+            if name not in names or not isinstance(said, dict):
+                continue
+            told: Json = {
+                key: said[key] for key in ("rows", "columns", "missing", "warnings") if _is_size(said.get(key))
+            }
+            if told and "experimentId" in tracking and "runId" in known:
+                place = (
+                    f"mlflow-artifacts:/{tracking['experimentId']}/{known['runId']}/artifacts/profiles/{kind}/{name}"
+                )
+                told["report"] = place[:2048]
+            if isinstance(said.get("message"), str):
+                told["message"] = said["message"][:256]
+            if told:
+                made[f"outputs.{name}" if kind == "outputs" and name in declared["inputs"] else name] = told
+    return made
+
+
+def data_read(found: Json) -> Json:
+    """The digests of inputs among the facts of an attempt; a pod may say anything, and what is no digest pins nothing."""
+    said = (found.get("digests") or {}).get("data") or {}
+    return {name: digest for name, digest in said.items() if _DIGEST.fullmatch(digest)}
 
 
 def fetched_code(pod: Json) -> Json:
@@ -103,7 +136,12 @@ def non_finite(report: Json) -> list[str]:
     return [str(name) for name in found] if isinstance(found, list) else []
 
 
-def _is_artifact(found: object) -> bool:
+def is_digest(found: object) -> TypeGuard[str]:
+    return isinstance(found, str) and _DIGEST.fullmatch(found) is not None
+
+
+def is_artifact(found: object) -> TypeGuard[Json]:
+    """Whether it has the form that a status holds."""
     if not isinstance(found, dict):
         return False
     texts = all(isinstance(found.get(key), str) and len(found[key]) <= 2048 for key in ("uri", "digest"))

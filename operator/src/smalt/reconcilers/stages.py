@@ -39,8 +39,8 @@ class NotYetTold:
 
 
 def live_status(pod: Json) -> StatusOf | None:
-    """Whom to ask: the recorder as long as it runs, and before it what makes the environment."""
-    return talking(pod, RECORDER) or talking(pod, preparing.CONTAINER)
+    """Whom to ask: the recorder as long as it runs, and before it what fetches, then what makes the environment."""
+    return talking(pod, RECORDER) or talking(pod, fetching.CONTAINER) or talking(pod, preparing.CONTAINER)
 
 
 def talking(pod: Json, container: str) -> StatusOf | None:
@@ -76,8 +76,8 @@ def stage(pod: Json, job: str, said: Json | None, age: float, now: datetime) -> 
 def _before_the_script(pod: Json, job: str, age: float, said: Json | None) -> Stage | NotYetTold | None:
     name = pod["metadata"]["name"]
     if "running" in _state(pod, fetching.CONTAINER):
-        words = f"pod '{name}' fetches what the run needs: see `kubectl logs job/{job} -c {fetching.CONTAINER}`"
-        return Stage("Preparing", "Fetching", words)
+        _, words = _words(said, "Preparing", f"pod '{name}' fetches what the run needs")
+        return Stage("Preparing", "Fetching", f"{words}: see `kubectl logs job/{job} -c {fetching.CONTAINER}`")
     if "running" in _state(pod, preparing.CONTAINER):
         if age < PREPARING_SECONDS:
             return NotYetTold(PREPARING_SECONDS - age)

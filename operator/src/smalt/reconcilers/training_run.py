@@ -55,7 +55,7 @@ from smalt.reconcilers.prerequisites import Prerequisite, missing, prerequisites
 from smalt.reconcilers.queueing import is_asking
 from smalt.reconcilers.reporting import InvalidSpec, invalid, kept, parsed, status
 from smalt.reconcilers.reuse import Asked, Offer
-from smalt.reconcilers.run_results import facts, fetched_code, non_finite
+from smalt.reconcilers.run_results import data_read, facts, fetched_code, non_finite
 from smalt.reconcilers.world import Labelled, Live, LiveRead, Read, World, items
 from smalt.settings import Settings
 
@@ -202,6 +202,7 @@ def begin(
         wanted = _attempt(
             resource, spec, workspace, workspace_spec, number, settings, past, request, fetched, inputs.artifacts
         )
+        wanted = replace(wanted, read=further.read) if wanted and further else wanted
         job = training_job(wanted) if wanted else None
     except InvalidSpec as error:
         said = conditions.waiting("WaitingForWorkspace", f"Workspace '{workspace['metadata']['name']}': {error}")
@@ -222,7 +223,7 @@ def begin(
     if environment_images.is_wanted(wanted):
         # A further attempt runs in what the first one ran in.
         found = environment_images.known(resource, further is not None) or environment_images.image(
-            wanted, resource, workspace, world, live, now, settings
+            wanted, environment_images.of_run(resource), workspace, world, live, now, settings
         )
         if not isinstance(found, environment_images.Image):
             return _without_image(resource, found, offer.said, told, now)
@@ -262,11 +263,15 @@ class Further:
     request: Asked
     # What the last one fetched is what the next one runs, though the branch may have moved on.
     fetched: Json
+    # The digests of the inputs that were read.
+    read: Json
 
     @classmethod
-    def after(cls, job: Json, resource: Json, before: History, pod: Json | None) -> Further:
+    def after(cls, job: Json, resource: Json, before: History, pod: Json | None, found: Json) -> Further:
+        """`found` are the facts of what the last one left behind."""
         request = (job["metadata"].get("annotations") or {}).get(REQUEST_ANNOTATION, "")
-        return cls(attempt_of(job, resource) + 1, before, Asked(request), fetched_code(pod) if pod else {})
+        read = run_inputs.read_before(job) | data_read(found)
+        return cls(attempt_of(job, resource) + 1, before, Asked(request), fetched_code(pod) if pod else {}, read)
 
 
 def suspended(resource: Json) -> list[Json]:
@@ -510,7 +515,15 @@ def set_aside(
     past = replace(spent(resource, job, world, now), because="the run was suspended and resumed")
     pod, words = last_words(job, world)
     if not spec.suspend:
-        return begin(resource, spec, world, live, now, settings, Further.after(job, resource, past, pod))
+        return begin(
+            resource,
+            spec,
+            world,
+            live,
+            now,
+            settings,
+            Further.after(job, resource, past, pod, facts(words.facts, pod, spec)),
+        )
     told = kept(resource, "tracking", "metrics") | facts(words.facts, pod, spec) | past.written()
     told |= {"attempt": attempt_of(job, resource), "job": job["metadata"]["name"]}
     return Plan(status=_status(resource, suspended(resource), now, "Pending", **told))
@@ -681,7 +694,15 @@ def failed(
         has_more = past.failures < ((spec.limits.retries if spec.limits else None) or 0)
         past = replace(past, failures=past.failures + 1, because=f"the attempt before failed: {finding.message[:300]}")
     if has_more:
-        return begin(resource, spec, world, live, now, settings, Further.after(job, resource, past, pod))
+        return begin(
+            resource,
+            spec,
+            world,
+            live,
+            now,
+            settings,
+            Further.after(job, resource, past, pod, facts(words.facts, pod, spec)),
+        )
     message = (
         finding.message if ANOTHER_NAME in finding.message else f"{finding.message}; apply the change {ANOTHER_NAME}"
     )

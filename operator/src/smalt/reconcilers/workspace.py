@@ -40,7 +40,7 @@ def reads(resource: Json, world: World, now: datetime) -> tuple[LiveRead, ...]:
     if tracking.external(spec):
         return tuple(wanted)
     name = tracking.child_name(at.name)
-    wanted.append(Read(SECRET, at.namespace, name))
+    wanted += [Read(SECRET, at.namespace, each) for each in (name, tracking.registry_name(at.name))]
     if is_unbound(world.get(CLAIM, at.namespace, name)):
         wanted.append(Warnings(at.namespace, CLAIM))
     for pod in server_pods(at, world):
@@ -112,6 +112,7 @@ def children(
     claim = world.get(CLAIM, at.namespace, tracking.child_name(at.name))
     made = [
         Child(tracking.tracking_secret(at), once=True, random=tracking.SECRET_KEYS),
+        Child(tracking.registry_secret(at), once=True, random=tracking.REGISTRY_KEYS),
         *(
             [Child(tracking.tracking_claim(at, spec, claim), owned=not keeps_volume)]
             if tracking.needs_volume(spec)

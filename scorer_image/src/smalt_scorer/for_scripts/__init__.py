@@ -1,0 +1,1 @@
+"""What Azure's score scripts import, file by file; `smalt_scorer.azure_modules` gives each its name."""

@@ -1,0 +1,5 @@
+"""`azureml.contrib.services`."""
+
+from azureml_inference_server_http.api.aml_request import rawhttp
+
+__all__ = ["rawhttp"]

@@ -1,0 +1,1 @@
+"""How fast a model answers: our scoring server beside Azure's own, MLServer, KServe and FastAPI by hand."""

@@ -1,0 +1,43 @@
+"""Model files that are traps, in a real pod: it ends with a sentence about them, and has not taken the memory they ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from unit.scorer.test_models import SMALL, TRAPS
+
+from support.scoring_pod import ScoringPod
+
+pytestmark = pytest.mark.slow
+
+
+def ended(folder: Path, name: str, content: bytes) -> tuple[dict[str, str], int]:
+    """The pod's last words, and the most memory that it has had, in bytes."""
+    folder.mkdir()
+    pod = ScoringPod(folder, None, {name: content}).start()
+    assert pod.process is not None
+    _, status, usage = os.wait4(pod.process.pid, 0)
+    pod.process.returncode = os.waitstatus_to_exitcode(status)
+    assert pod.process.returncode == 1, pod.log
+    return pod.message, usage.ru_maxrss << 10
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """What a pod takes that is refused a harmless file of the same kind."""
+    folder = tmp_path_factory.mktemp("usual")
+    kinds = (".skops", ".joblib", ".onnx")
+    return {kind: ended(folder / kind[1:], f"m{kind}", b"no model")[1] for kind in kinds}
+
+
+@pytest.mark.parametrize(("name", "content", "told"), TRAPS, ids=range(len(TRAPS)))
+def test_a_trap_ends_the_pod_with_words_and_unopened(
+    tmp_path: Path, usual: dict[str, int], name: str, content: bytes, told: str
+) -> None:
+    message, memory = ended(tmp_path / "pod", name, content)
+    assert message["reason"] == "ModelNotLoadable" and told in message["message"]
+    assert name in message["message"]
+    assert memory - usual[Path(name).suffix] < len(SMALL), "less than what it unpacks to"
+    assert not list(tmp_path.rglob("x.npy")), "nothing is written where its members say"
