@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,9 @@ from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 from support.controlplane import ControlPlane
+
+# An image has uv on its PATH. Here it is beside the Python that runs the tests, which need not have been activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
 
 # How long an example takes on a busy machine says nothing of what it shows.
 settings.register_profile("smalt", deadline=None)

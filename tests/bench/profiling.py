@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.rows import CannotMeasure, Row
 from cluster.progress import step
+from support.resident import measured
 from support.run_pod import SOURCE
 from support.virtualenvs import python_of
 
@@ -93,12 +94,11 @@ def _run(command: list[str]) -> tuple[float, float]:
     """Seconds, and the most MiB the process had at a time."""
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/tmp"), "PYTHONPATH": str(SOURCE)}
     began = time.perf_counter()
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "resident"
+        code = subprocess.call(measured(command, report), env=environment, stdout=log, stderr=log)
         taken = time.perf_counter() - began
-        if process.returncode:
+        if code:
             log.seek(0)
             raise CannotMeasure(f"{command[0]} failed: {log.read()[-800:].decode(errors='replace')}")
-    return taken, usage.ru_maxrss / 1024
+        return taken, int(report.read_text()) / (1 << 20)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from cluster.paths import REPOSITORY
+from support.resident import measured
 
 MIB = 1 << 20
 # What the whole program may have resident, whatever the file.
@@ -47,12 +47,10 @@ def write(path: Path, size: int) -> Path:
 def resident(path: Path) -> int:
     """The most that the program had resident, in bytes."""
     command = [sys.executable, "-m", "smalt_profile", str(path), "--target", "flag", "--out", str(path.parent / "out")]
+    report = path.parent / "resident"
     environment = {"PYTHONPATH": str(REPOSITORY / "trainer_image/src")}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return usage.ru_maxrss * 1024
+    subprocess.run(measured(command, report), env=environment, stdout=subprocess.DEVNULL, check=True)
+    return int(report.read_text())
 
 
 @pytest.mark.slow

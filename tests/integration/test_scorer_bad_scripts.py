@@ -27,7 +27,9 @@ def run(raw_data, request_headers):
 
 @pytest.fixture(scope="module")
 def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScoringPod]:
-    with ScoringPod(tmp_path_factory.mktemp("pod"), SCRIPT, {"weights.txt": b"7"}) as started:
+    patient = {"requestTimeoutSeconds": 30}  # 200 MB take their time on a busy machine
+    folder = tmp_path_factory.mktemp("pod")
+    with ScoringPod(folder, SCRIPT, {"weights.txt": b"7"}, requestSettings=patient) as started:
         yield started
 
 
@@ -114,5 +116,26 @@ def test_a_script_that_cannot_begin_is_told_in_the_last_words_of_the_pod(
         assert pod.wait() == 1
         assert pod.message["reason"] == reason
         assert told in pod.message["message"]
+    finally:
+        pod.end()
+
+
+LEAVES = """
+import atexit, threading
+
+def init():
+    atexit.register(lambda: print("at the end", sorted(each.name for each in threading.enumerate() if each.name == "http")))
+    raise ValueError("no weights")
+
+def run(raw_data):
+    return 1
+"""
+
+
+def test_a_script_that_cannot_begin_ends_with_its_own_functions_at_exit_and_no_event_loop(tmp_path: Path) -> None:
+    pod = ScoringPod(tmp_path, LEAVES, {"weights.txt": b"7"}).start()
+    try:
+        assert pod.wait() == 1, "an event loop in a Python that is taken apart crashes it"
+        assert "at the end []" in pod.log
     finally:
         pod.end()

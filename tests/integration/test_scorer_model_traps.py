@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from unit.scorer.test_models import SMALL, TRAPS
 
+from support.resident import measured
 from support.scoring_pod import ScoringPod
 
 pytestmark = pytest.mark.slow
@@ -16,12 +16,10 @@ pytestmark = pytest.mark.slow
 def ended(folder: Path, name: str, content: bytes) -> tuple[dict[str, str], int]:
     """The pod's last words, and the most memory that it has had, in bytes."""
     folder.mkdir()
-    pod = ScoringPod(folder, None, {name: content}).start()
-    assert pod.process is not None
-    _, status, usage = os.wait4(pod.process.pid, 0)
-    pod.process.returncode = os.waitstatus_to_exitcode(status)
-    assert pod.process.returncode == 1, pod.log
-    return pod.message, usage.ru_maxrss << 10
+    pod = ScoringPod(folder, None, {name: content})
+    pod.started_by = lambda command: measured(command, folder / "resident")
+    assert pod.start().wait(120) == 1, pod.log
+    return pod.message, int((folder / "resident").read_text())
 
 
 @pytest.fixture(scope="module")

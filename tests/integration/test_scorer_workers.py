@@ -152,3 +152,24 @@ def test_what_is_no_number_of_workers_is_named(pods: list[ScoringPod], tmp_path:
     assert pod.wait(30) == 1
     assert pod.message["reason"] == "InvalidSetting"
     assert f"WORKER_COUNT is '{number}', and must be a whole number from 1 to 64" in pod.message["message"]
+
+
+LATE = """
+import os, time
+
+def init():
+    if "worker-1" in os.getcwd():
+        time.sleep(60)
+
+def run(raw_data):
+    return os.getcwd()
+"""
+
+
+def test_one_that_is_still_loading_when_the_pod_goes_has_not_failed(pods: list[ScoringPod], tmp_path: Path) -> None:
+    pod = several(pods, tmp_path, script=LATE)
+    pod.wait_ready()
+    assert "worker-0" in pod.score("x").json
+    pod.terminate()
+    assert pod.wait() == 0, pod.log
+    assert "InitFailed" not in pod.log and (tmp_path / "termination-log").read_text() == ""

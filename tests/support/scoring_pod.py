@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,7 @@ class ScoringPod:
         self.folder, self.port = folder, free_port()
         # Another Python and other sources stand for another image.
         self.python, self.source = Path(sys.executable), SOURCE
+        self.started_by: Callable[[Sequence[str]], list[str]] = list
         self.model_dir = folder / "model/azureml-models/churn/3"
         self.keys = folder / "keys"
         self.set_keys(PRIMARY, SECONDARY)
@@ -113,7 +115,7 @@ class ScoringPod:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
         }
-        command = [str(self.python), "-m", "smalt_scorer", *arguments]
+        command = self.started_by([str(self.python), "-m", "smalt_scorer", *arguments])
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, env=variables, cwd=self.folder, stdout=log, stderr=log)
         return self

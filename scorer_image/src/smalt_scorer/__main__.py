@@ -4,39 +4,38 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from smalt_scorer import azure_settings, collected, cors, further_port, joined, laptop, models, script, workers
 from smalt_scorer import contract as contracts
 from smalt_scorer.application import Application
 from smalt_scorer.azure_contract import Dressing
 from smalt_scorer.azure_settings import AzureSettings
+from smalt_scorer.bringing import fetch_model, fetch_packages
 from smalt_scorer.certificate import Certificate
-from smalt_scorer.contract import Contract, Model, RegistryFile, RequestSettings
+from smalt_scorer.contract import Contract, RequestSettings
 from smalt_scorer.counted_together import SharedFolder
-from smalt_scorer.failures import Failure, last_line
-from smalt_scorer.fetch import Server as Artifacts
-from smalt_scorer.fetch import fetch, verify
+from smalt_scorer.ending import end_early, end_stuck, ended, not_started, stuck
+from smalt_scorer.failures import Failure
+from smalt_scorer.fetch import verify
 from smalt_scorer.keys import Keys
 from smalt_scorer.metrics import Metrics
 from smalt_scorer.models import schema as schemas
 from smalt_scorer.models.loaded import LoadedModel
 from smalt_scorer.models.schema import Schema
 from smalt_scorer.packages import check_clashes, check_skew
-from smalt_scorer.registry_file import LOCK, check, fetch_file
+from smalt_scorer.registry_file import check
 from smalt_scorer.runners import Alone, Runner
 from smalt_scorer.scoring import STUCK_SECONDS, Scoring
 from smalt_scorer.script_application import ScriptApplication
 from smalt_scorer.server import Server
-from smalt_scorer.termination import LOG, leave
+from smalt_scorer.termination import LOG
 from smalt_scorer.tracing import tracer
 from smalt_scorer.workers import Supervisor, Worker
 
@@ -52,26 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
     return ended(lambda: act(options), options.termination_log)
 
 
-def ended(act: Callable[[], None], log: Path) -> int:
-    try:
-        act()
-    except Failure as failure:
-        end(failure, log)
-    except Exception as error:
-        end(unforeseen(error), log)
-    else:
-        return 0
-    return 1
-
-
-def unforeseen(error: Exception) -> Failure:
-    """A full disk, no memory, a fault of the scorer: it too has to be told."""
-    words = f"{last_line(error)}: this was not foreseen; the whole traceback is in the container's log"
-    failure = Failure("InternalError", words)
-    failure.__cause__ = error
-    return failure
-
-
 def act(options: argparse.Namespace) -> None:
     """What was asked for."""
     if options.verb == "fetch":
@@ -80,28 +59,6 @@ def act(options: argparse.Namespace) -> None:
         fetch_packages(options)
     else:
         serve_contract(options)
-
-
-def end(failure: Failure, log: Path) -> None:
-    """Says why it ends: all of it in the log, the cause in the termination message."""
-    if failure.__cause__ is not None:
-        traceback.print_exception(failure.__cause__)
-    print(f"{failure.reason}: {failure}", file=sys.stderr, flush=True)
-    leave(failure, log)
-
-
-def end_at_once(failure: Failure, log: Path) -> NoReturn:
-    """From a side thread, while the main thread is in code that does not come back."""
-    end(failure, log)
-    os._exit(1)
-
-
-def end_stuck(failure: Failure, place: Place) -> NoReturn:
-    """Of several workers only this one ends, and another one takes its place: the pod's last words are not to be said."""
-    if place.worker is None:
-        end_at_once(failure, place.log)
-    print(f"{failure.reason}: {failure}", file=sys.stderr, flush=True)
-    os._exit(1)
 
 
 def as_worker(number: int, host: str, port: int) -> Worker | None:
@@ -151,52 +108,12 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def artifacts() -> Artifacts:
-    """The tracking server, as the container's variables name it."""
-    # As process 1 of a container it would not be ended by a signal that nobody handles.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    uri = os.environ.get("SMALT_TRACKING_URI")
-    if not uri:
-        raise Failure(
-            "InternalError", "SMALT_TRACKING_URI is not set: operator and scorer image must be of the same release"
-        )
-    # An MLflow server that somebody else runs may ask for no name.
-    names = ("SMALT_TRACKING_USERNAME", "SMALT_TRACKING_PASSWORD", "SMALT_TRUST_BUNDLE")
-    return Artifacts(uri, *(os.environ.get(name, "") for name in names))
-
-
-def fetch_packages(options: argparse.Namespace) -> None:
-    """The lock alone, for whoever builds an image from it."""
-    of = Model(options.model, 0, options.model, options.uri, options.digest, "")
-    lock = RegistryFile(options.uri, options.digest)
-    fetch_file(lock, options.lock_into / LOCK, of, artifacts(), options.patience)
-
-
-def fetch_model(options: argparse.Namespace) -> None:
-    server = artifacts()
-    contract = contracts.read(options.contract)
-    folder = fetch(contract.model, options.into, server, options.patience)
-    print(f"Model '{contract.model.object_name}' is verified ({contract.model.digest}) in {folder}", flush=True)
-    if contract.lock:
-        fetch_file(contract.lock, options.lock_into / LOCK, contract.model, server, options.patience)
-    if contract.schema:
-        fetch_file(contract.schema, options.into / schemas.FILE, contract.model, server, options.patience)
-    if contract.is_signed:
-        # Imported when wanted: it takes long to load.
-        from smalt_scorer.signature import prove
-
-        by = prove(contract.model, folder, options.signing_key, server, options.patience)
-        print(f"Model '{contract.model.object_name}' is signed by {by} of {options.signing_key}", flush=True)
-
-
 def serve_contract(options: argparse.Namespace) -> None:
     began = time.monotonic()
     contract = contracts.read(options.contract)
     in_environment(options.environment)
     check_skew(contract)
     worker = as_worker(workers.count(contract.environment_variables), options.host, options.port)
-    model_dir = contract.model.folder(options.model_root)
-    artifact = contract.model.artifact(options.model_root)
     metrics = Metrics(contract.model.name, str(contract.model.version), contract.model.digest)
     keys = Keys(options.keys) if contract.needs_key else None
     server = open_port(
@@ -212,8 +129,16 @@ def serve_contract(options: argparse.Namespace) -> None:
         contract.requests,
         metrics,
         keys,
-        lambda: end_at_once(not_started(contract, time.monotonic() - began), options.termination_log),
+        lambda: end_early(not_started(contract, time.monotonic() - began), options.termination_log, worker),
     )
+    with closing(server):
+        serve_model(server, contract, options, worker)
+
+
+def serve_model(server: Server, contract: Contract, options: argparse.Namespace, worker: Worker | None) -> None:
+    """Verifies and loads behind the open port, then scores until the pod is told to go."""
+    model_dir = contract.model.folder(options.model_root)
+    artifact = contract.model.artifact(options.model_root)
     verify(contract.model, artifact)
     os.environ.update(contract.environment_variables)
     os.environ["AZUREML_MODEL_DIR"] = str(model_dir)
@@ -258,29 +183,6 @@ def served(server: Server, model: LoadedModel, name: str, version: str, needs_ke
     assert isinstance(server.application, DirectApplication)
     server.application.routes = Routes(model, name, version, needs_key)
     return Predicting(model, is_joining)
-
-
-def not_started(contract: Contract, seconds: float) -> Failure:
-    """Kubernetes ends a container whose start takes too long, as it does one of a pod that is deleted."""
-    ended = f"the container was ended after {seconds:.0f} s, before"
-    if contract.scoring_script is None:
-        return Failure(
-            "ModelNotLoadable",
-            f"{ended} the model was loaded: see the pod's log; register a smaller model, or raise spec.resources",
-        )
-    return Failure(
-        "InitFailed",
-        f"{ended} init() of score script '{contract.scoring_script}' came back: see in the pod's log how far it came, "
-        "correct what it waits for and apply again",
-    )
-
-
-def stuck(settings: RequestSettings, seconds: float) -> Failure:
-    return Failure(
-        "RunStuck",
-        f"run() did not end within requestSettings.requestTimeout ({settings.timeout_seconds:g} s), nor could it be "
-        f"interrupted in the {seconds:g} s after it, so the container starts again: make run() faster, or raise requestTimeout",
-    )
 
 
 def in_environment(folder: Path) -> None:
@@ -331,7 +233,12 @@ def serve_folder(asked: laptop.Laptop) -> None:
     kind = ScriptApplication if asked.serves_script else direct_application()
     server = open_port(place, kind, limits, metrics, None, lambda: os._exit(0))
     server.application.tracer = tracer(os.environ, served_as(asked.model_dir.name if asked.model_dir else "", ""))
-    is_first = worker is None or worker.index == 0
+    with closing(server):
+        serve_files(server, asked, is_first=worker is None or worker.index == 0)
+
+
+def serve_files(server: Server, asked: laptop.Laptop, is_first: bool) -> None:
+    settings = asked.settings
     if settings.health_port and is_first:
         further_port.listen(server.application, asked.host, settings.health_port)
     runner: Runner
@@ -341,7 +248,7 @@ def serve_folder(asked: laptop.Laptop) -> None:
         assert asked.model_dir is not None
         runner = served(server, models.load(asked.model_dir), asked.model_dir.name, "", False, asked.is_joining)
     if is_first:
-        print(f"{'https' if certificate else 'http'}://{asked.host}:{asked.port}/score", flush=True)
+        print(f"{'https' if asked.certificate else 'http'}://{asked.host}:{asked.port}/score", flush=True)
     server.work(runner)
 
 
@@ -370,7 +277,7 @@ def open_port(
         settings.timeout_seconds,
         settings.max_concurrent,
         settings.max_queue_wait_seconds,
-        lambda: server.retire(partial(end_stuck, stuck(settings, place.stuck_seconds), place)),
+        lambda: server.retire(partial(end_stuck, stuck(settings, place.stuck_seconds), place.log, place.worker)),
         place.stuck_seconds,
         metrics,
     )

@@ -105,6 +105,12 @@ class Server:
         self._thread.join(RETIRE_SECONDS)
         end()
 
+    def close(self) -> None:
+        """Waits for nobody. While Python is taken apart, no thread may be in the event loop: the process would crash."""
+        self._uvicorn.should_exit = self._uvicorn.force_exit = True
+        if self._thread.is_alive():
+            self._thread.join()
+
     def _take_signals(self) -> None:
         # Python's own handlers wait until the main thread is back from C code, which an init() or run() that hangs
         # never is. A signal's number comes through here at once.

@@ -24,6 +24,7 @@ MOST = 64
 COUNT = "WORKER_COUNT"
 _INDEX, _SOCKET, _READY, _SHARED = (f"SMALT_SCORER_{name}" for name in ("WORKER", "SOCKET", "READY", "SHARED"))
 RESTARTS = "restarts"
+_SERVED = "served"
 BACKLOG = 2048
 # One that lived shorter did not die of a request.
 YOUNG_SECONDS = 10.0
@@ -63,8 +64,14 @@ class Worker:
 
     def tell_ready(self) -> None:
         """The model is loaded: when this one ends it is replaced."""
+        (self.shared / _SERVED).touch()
         os.write(self._ready, b"1")
         os.close(self._ready)
+
+    @property
+    def has_served(self) -> bool:
+        """Whether any of the workers has loaded its model: then the server has begun, and one that is late has not failed."""
+        return (self.shared / _SERVED).exists()
 
 
 def _end_with_parent() -> None:
