@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from unit.scorer.test_models import SMALL, TRAPS
+from unit.scorer.test_models import SMALL, TRAPS, archive
 
 from support.resident import measured
 from support.scoring_pod import ScoringPod
@@ -24,10 +24,15 @@ def ended(folder: Path, name: str, content: bytes) -> tuple[dict[str, str], int]
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """What a pod takes that is refused a harmless file of the same kind."""
+    """What a pod takes that is refused a harmless file of the same kind; by "skops" one that skops itself has looked at."""
     folder = tmp_path_factory.mktemp("usual")
-    kinds = (".skops", ".joblib", ".onnx")
-    return {kind: ended(folder / kind[1:], f"m{kind}", b"no model")[1] for kind in kinds}
+    kinds = {
+        ".skops": b"no model",
+        ".joblib": b"no model",
+        ".onnx": b"no model",
+        "skops": archive({"schema.json": b"{}"}),
+    }
+    return {kind: ended(folder / kind, f"m.{kind.lstrip('.')}", content)[1] for kind, content in kinds.items()}
 
 
 @pytest.mark.parametrize(("name", "content", "told"), TRAPS, ids=range(len(TRAPS)))
@@ -37,5 +42,6 @@ def test_a_trap_ends_the_pod_with_words_and_unopened(
     message, memory = ended(tmp_path / "pod", name, content)
     assert message["reason"] == "ModelNotLoadable" and told in message["message"]
     assert name in message["message"]
-    assert memory - usual[Path(name).suffix] < len(SMALL), "less than what it unpacks to"
+    of = "skops" if "as a skops model" in told else Path(name).suffix
+    assert memory - usual[of] < len(SMALL), "less than what it unpacks to"
     assert not list(tmp_path.rglob("x.npy")), "nothing is written where its members say"
