@@ -14,7 +14,7 @@ from smalt.api.deployment import DeploymentSpec
 from smalt.api.kinds import DEPLOYMENT, WORKSPACE
 from smalt.api.references import Address
 from smalt.api.workspace import InstanceType, WorkspaceSpec
-from smalt.builders.scoring import Scoring, contract
+from smalt.builders.scoring_contract import Scoring, contract
 from smalt_scorer.contract import parse
 from support.resources import DIGEST, NAMESPACE, deployment, model
 

@@ -12,6 +12,7 @@ from smalt.api.references import Address, address
 from smalt.api.schema import Json
 from smalt.api.workspace import WorkspaceSpec
 from smalt.builders import compute, preparing, scoring
+from smalt.builders.scoring_contract import Scoring
 from smalt.errors import TooLarge
 from smalt.reconcilers import diagnosis, environment_images, served_model
 from smalt.reconcilers.causes import admission, scheduling, starting
@@ -75,7 +76,7 @@ def plan(resource: Json, world: World, live: Live, now: datetime, settings: Sett
     assert instance is not None
     name = code_config_map(spec)
     optimized = optimizing(spec, model, workspace_spec)
-    wanted = scoring.Scoring(
+    wanted = Scoring(
         deployment=at,
         spec=spec,
         model=model,
