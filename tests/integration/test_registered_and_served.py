@@ -33,6 +33,8 @@ from support.resources import NOW, SETTINGS, deployment, finished_run, model, re
 from support.scoring_pod import PRIMARY, ScoringPod
 from support.tracking import TrackingServer
 
+# Trackers, converters and pods start one after the other, each with imports that a cold disk makes long.
+pytestmark = pytest.mark.timeout(900)
 Json = dict[str, Any]
 RANDOM = numpy.random.default_rng(3)
 ROWS = 80

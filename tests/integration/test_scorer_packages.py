@@ -96,6 +96,7 @@ def in_image(pod: ScoringPod, image: tuple[Path, Path]) -> ScoringPod:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_scripts_and_environments_see_nothing_of_the_servers_own_packages(
     image: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_scripts_and_environments_see_nothing_of_the_servers_own_packages(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_an_environment_that_lists_azureml_defaults_is_installed_and_serves(
     image: tuple[Path, Path], tmp_path: Path
 ) -> None:
