@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from smalt_scorer.cors import Origins
-from smalt_scorer.identifiers import identifiers_of
+from smalt_scorer.identifiers import MOST_CHARACTERS, NAMES, identifiers_of
 from smalt_scorer.raw_request import FAILED, RawAnswer, RawRequest
 from smalt_scorer.script_input import Unacceptable
 from smalt_scorer.script_run import ScriptRun
@@ -52,6 +52,8 @@ class Dressing:
 
     def refusal(self, request: RawRequest) -> RawAnswer | None:
         """Why it is not even looked at, or None."""
+        if not any(name in NAMES and len(value) > MOST_CHARACTERS for name, value in request.headers):
+            return None
         told = identifiers_of(request.headers)[1]
         return None if told is None else problem(431, told)
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from smalt_scorer.cycle import Answering, Cycle
+from smalt_scorer.raw_request import RawRequest
 
 # As much as uvicorn's other parser takes. The one in C keeps whatever comes.
 MOST_HEAD_BYTES = 64 << 10
 # A request must come at this rate at least, after a while in which it need not.
 PATIENCE_SECONDS = 10.0
 LEAST_BYTES_PER_SECOND = 1024
-# A connection on which nobody has ever asked.
+# A connection on which nobody asks, whether or not somebody has.
 SILENCE_SECONDS = 75.0
 LOOK_SECONDS = 1.0
 
@@ -25,35 +32,93 @@ class HeadTooLong(Exception):
 class HttpProtocol(HttpToolsProtocol):
     """One connection. Times are of time.monotonic()."""
 
+    app: Answering
     _head_bytes = 0
     _body_bytes = 0
     _coming_since: float | None = None
     """When the request began that has not come to its end yet."""
+    _silent_since: float | None = None
+    """When it was opened, or the last answer was given, if nobody has asked since."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._connected_at: float | None = time.monotonic()
+        self._silent_since = time.monotonic()
+        self._in_order: deque[Cycle] = deque()
         super().connection_made(transport)
 
     def on_message_begin(self) -> None:
         self._head_bytes = self._body_bytes = 0
-        self._coming_since, self._connected_at = time.monotonic(), None
-        super().on_message_begin()
+        self._coming_since, self._silent_since = time.monotonic(), None
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        parser, url = self.parser, httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        before, self.cycle = (
+            self.cycle,
+            Cycle(
+                RawRequest(
+                    parser.get_method().decode("ascii"),
+                    unquote(path) if "%" in path else path,
+                    url.query or b"",
+                    self.headers,
+                ),
+                self.transport,
+                self.flow,
+                self.server_state.default_headers,
+                self.expect_100_continue,
+                parser.get_http_version() != "1.0" and parser.should_keep_alive(),
+                self.on_response_complete,
+            ),
+        )
+        if before is None or before.response_complete:
+            self._begin(self.cycle)
+        else:  # whoever does not wait for the answer is answered in order
+            self.flow.pause_reading()
+            self._in_order.appendleft(self.cycle)
+
+    def _begin(self, cycle: Cycle) -> None:
+        task = self.loop.create_task(cycle.act(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        super().on_body(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         self._coming_since = None
-        super().on_message_complete()
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.more_body = False
+        cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self._in_order:
+            self._begin(self._in_order.pop())
+        elif self._coming_since is None:
+            self._silent_since = time.monotonic()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
@@ -69,7 +134,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def look(self, now: float) -> None:
         """Ends the connection of whoever takes too long."""
-        if self._connected_at is not None and now - self._connected_at > SILENCE_SECONDS:
+        if self._silent_since is not None and now - self._silent_since > SILENCE_SECONDS:
             self.transport.close()
         if self._coming_since is None or (self.flow is not None and self.flow.read_paused):
             return  # nothing is awaited, or it is we who do not read on

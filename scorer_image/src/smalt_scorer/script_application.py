@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from smalt_scorer.application import GONE, Application, Refusal
 from smalt_scorer.azure_contract import Dressing, problem, score, script_failed, swagger_answer, timed_out
 from smalt_scorer.contract import RequestSettings
@@ -64,7 +62,7 @@ class ScriptApplication(Application):
             raise self.refuse(request, 405, "/score takes POST or GET", allow="GET, POST")
         self._admitted(request)
         body = b"" if request.method == "GET" else await self.whole_body(request, incoming)
-        asked = replace(request, headers=self._for_script(request), body=body)
+        asked = RawRequest(request.method, request.path, request.query, self._for_script(request), body)
         return await self._in_turn(incoming.trace.carried(asked) if incoming.trace else asked, incoming)
 
     def _admitted(self, request: RawRequest) -> Script:

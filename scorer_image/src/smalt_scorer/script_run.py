@@ -6,7 +6,7 @@ import inspect
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from types import ModuleType
 from typing import Any
@@ -56,7 +56,8 @@ class ScriptRun:
         if made is None:
             # Put into JSON at once: the next run() may change what this one gave back.
             made = RawAnswer(body=body_of(result), headers=((FAILED, "False"),))
-        return replace(made, headers=(*made.headers, took))
+        made.headers = (*made.headers, took)
+        return made
 
     def _arguments(self, request: RawRequest, given: Any) -> dict[str, Any]:
         if self.takes is Takes.ARGUMENTS:
