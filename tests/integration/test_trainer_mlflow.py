@@ -229,6 +229,28 @@ def test_a_model_that_was_to_be_logged_and_was_not_fails_the_run_by_name(pod: Ru
         assert words in message["message"]
 
 
+def test_runs_within_the_run_that_a_lost_pod_left_open_end_when_another_takes_it_up(
+    server: TrackingServer, client: Tracking, pod: RunPod, tmp_path: Path
+) -> None:
+    pod.contract["code"] = {
+        "inline": {
+            "train.py": "import mlflow, time\nmlflow.start_run()\nmlflow.start_run(nested=True, run_name='fold')\n"
+            "mlflow.start_run(nested=True, run_name='deep')\nopen('started', 'w')\ntime.sleep(600)\n"
+        }
+    }
+    pod.start()
+    wait_until((tmp_path / "work/code/started").exists, "the script's start", 60)
+    pod.kill()
+    variables = mlflow_variables(server.url, "runs", server.passwords["runs"])
+    second = RunPod(tmp_path / "second", variables, "print('again')")
+    second.contract["run"] = pod.contract["run"]
+    message = second.run(60)
+    assert message["outcome"] == "succeeded"
+    (fold,) = children(client, message)
+    (deep,) = children(client, message, fold["info"]["run_id"])
+    assert [each["info"]["status"] for each in (fold, deep)] == ["KILLED", "KILLED"]
+
+
 def test_values_of_plain_mlflow_survive_a_server_that_is_killed_and_restarted(
     server: TrackingServer, client: Tracking, pod: RunPod
 ) -> None:

@@ -27,7 +27,7 @@ from smalt_trainer.page import PORT, Page
 from smalt_trainer.places import Places
 from smalt_trainer.profiles import KEEP_ROWS, Profiler, input_tables, output_tables
 from smalt_trainer.proxy import Proxy
-from smalt_trainer.recording import Recording, experiment_name
+from smalt_trainer.recording import Recording, experiment_name, status_of
 from smalt_trainer.refusals import Refused, Unreachable
 from smalt_trainer.rewriting import Rewriting
 from smalt_trainer.say import say
@@ -252,7 +252,7 @@ class Recorder:
             try_to(lambda: self._keep_code(contract, recording))
         try_to(lambda: recording.tag(self._tags()))
         if self.rewriting and self.rewriting.has_children:
-            try_to(lambda: recording.end_children(self.outcome))
+            try_to(lambda: recording.end_children(status_of(self.outcome)))
         try_to(lambda: self._store_outputs(recording))
         if contract.logged_model:
             try_to(lambda: self._keep_logged_model(contract, recording))

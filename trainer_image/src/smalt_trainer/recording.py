@@ -41,12 +41,15 @@ class Recording:
         experiment = tracking.experiment_id(experiment_name(contract))
         identity = {"smalt.run.uid": contract.uid, "smalt.run.attempt": str(contract.attempt)}
         name = contract.name if contract.attempt <= 1 else f"{contract.name}-{contract.attempt}"
-        run = _found_or_created(tracking, contract, experiment, identity, name)
+        run, is_taken_up = _found_or_created(tracking, contract, experiment, identity, name)
         parameters = [(key, parameter_text(value)[:_LONGEST_PARAMETER]) for key, value in contract.parameters.items()]
         for start in range(0, len(parameters), _PARAMETERS_AT_ONCE):
             tracking.log_batch(run, params=dict(parameters[start : start + _PARAMETERS_AT_ONCE]))
         parent = _parent(tracking, contract, experiment) if contract.attempt > 1 else None
-        return cls(tracking, experiment, run, parent)
+        made = cls(tracking, experiment, run, parent)
+        if is_taken_up:  # what the script of an earlier pod began below it, nobody goes on with
+            made.end_children("KILLED")
+        return made
 
     def output_uri(self, name: str) -> str:
         """The address under which an output is found later."""
@@ -88,8 +91,8 @@ class Recording:
         self._store(manifest, manifest_text(output.entries).encode("utf-8", "surrogateescape"))
         return manifest not in self.lost
 
-    def end_children(self, outcome: Outcome) -> None:
-        """Runs that the script has started below this one, and did not live to end."""
+    def end_children(self, status: str) -> None:
+        """Runs that a script has started below this one, and did not live to end; in MLflow's words for how they ended."""
         waiting, ended = [self.run], {self.run}
         while waiting:
             open_ones = self.tracking.find_runs(self.experiment, {PARENT: waiting[-1]}, status="RUNNING")
@@ -97,7 +100,7 @@ class Recording:
             if not children:
                 waiting.pop()
             for child in children:
-                self._end(child, outcome)
+                self._end(child, status)
             waiting.extend(children)
             ended |= children
 
@@ -105,10 +108,9 @@ class Recording:
         """Store the summary and end the MLflow run, and with it that of all attempts."""
         self.tracking.upload(self.experiment, self.run, "summary.json", encode(outcome.as_json()))
         for run in filter(None, [self.run, self.parent]):
-            self._end(run, outcome)
+            self._end(run, status_of(outcome))
 
-    def _end(self, run: str, outcome: Outcome) -> None:
-        status = "FINISHED" if outcome.succeeded else "KILLED" if outcome.reason == "Terminated" else "FAILED"
+    def _end(self, run: str, status: str) -> None:
         body = {"run_id": run, "status": status, "end_time": int(time.time() * 1000)}
         self.tracking.call("POST", "runs/update", body)
 
@@ -125,6 +127,11 @@ class Recording:
             self.lost[name] = f"{name!r} cannot be read ({error}): have the script leave it readable"
 
 
+def status_of(outcome: Outcome) -> str:
+    """In MLflow's words."""
+    return "FINISHED" if outcome.succeeded else "KILLED" if outcome.reason == "Terminated" else "FAILED"
+
+
 def experiment_name(contract: Contract) -> str:
     """Namespaces share no experiments, though they may share a server."""
     return f"{contract.namespace}/{contract.experiment}"
@@ -132,7 +139,7 @@ def experiment_name(contract: Contract) -> str:
 
 def _parent(tracking: Tracking, contract: Contract, experiment: str) -> str:
     """The run above all attempts, found or made when there is a second one, with every attempt below it."""
-    parent = _found_or_created(
+    parent, _ = _found_or_created(
         tracking, contract, experiment, {"smalt.run.uid": contract.uid, _ALL: "yes"}, contract.name
     )
     for run in tracking.find_runs(experiment, {"smalt.run.uid": contract.uid}):
@@ -147,8 +154,8 @@ def _parent(tracking: Tracking, contract: Contract, experiment: str) -> str:
 
 def _found_or_created(
     tracking: Tracking, contract: Contract, experiment: str, identity: Mapping[str, str], name: str
-) -> str:
-    """The run with these tags, at work, also when the pod starts twice."""
+) -> tuple[str, bool]:
+    """The run with these tags, at work, and whether it was there already, as it is when the pod starts twice."""
     runs = tracking.find_runs(experiment, identity)
     if not runs:
         created = _create(tracking, contract, experiment, identity, name)
@@ -156,10 +163,10 @@ def _found_or_created(
         runs = tracking.find_runs(experiment, identity)
         if runs and runs[0]["info"]["run_id"] != created:
             tracking.call("POST", "runs/delete", {"run_id": created})
-        return str(runs[0]["info"]["run_id"]) if runs else created
+        return (str(runs[0]["info"]["run_id"]) if runs else created), False
     found = str(runs[0]["info"]["run_id"])
     tracking.call("POST", "runs/update", {"run_id": found, "status": "RUNNING"})
-    return found
+    return found, True
 
 
 def _create(tracking: Tracking, contract: Contract, experiment: str, identity: Mapping[str, str], name: str) -> str:
