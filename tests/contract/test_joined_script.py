@@ -13,6 +13,9 @@ from sklearn.ensemble import RandomForestClassifier
 
 from support.score_servers import Answered, Asked, ScoreServer, Setup, serving
 
+# Real servers beside each other.
+pytestmark = pytest.mark.slow
+
 ROWS, KINDS = load_iris(return_X_y=True)
 FOREST = RandomForestClassifier(100, random_state=0).fit(ROWS, KINDS)
 SCRIPT = """

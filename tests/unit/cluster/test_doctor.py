@@ -109,6 +109,7 @@ def test_the_network_is_asked_for_where_packages_come_from() -> None:
     assert source[:3] == ("the Python package index", "index.example", 8443)
 
 
+@pytest.mark.slow
 def test_pip_itself_knows_where_packages_come_from_when_no_variable_says_it() -> None:
     source = doctor.package_index({})
     assert source is not None

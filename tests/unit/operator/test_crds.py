@@ -41,6 +41,7 @@ def test_the_files_are_what_the_models_say() -> None:
     assert drift(ROOT / FOLDER) == []
 
 
+@pytest.mark.slow
 def test_drift_names_what_differs_what_is_missing_and_what_is_too_many(tmp_path: Path) -> None:
     assert main(["--folder", str(tmp_path)]) == 0
     assert main(["--folder", str(tmp_path), "--check"]) == 0

@@ -83,6 +83,7 @@ def test_a_run_ends_whatever_its_pod_leaves(text: str, how: str) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), how=st.sampled_from(["Complete", "Failed"]))
+@pytest.mark.slow
 def test_a_run_ends_with_any_json_in_any_field(data: st.DataObject, how: str) -> None:
     scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**330)
     anything = st.recursive(

@@ -166,6 +166,7 @@ async def test_one_who_leads_no_more_asks_nobody(bench: Bench) -> None:
     assert bench.following == 0
 
 
+@pytest.mark.slow
 async def test_a_thousand_recorders_that_hang_hold_up_no_other_run(bench: Bench) -> None:
     bench.recorder.said = None
     for number in range(1000):

@@ -73,6 +73,7 @@ def test_no_number_is_one_that_json_has_no_word_for(tmp_path: Path) -> None:
     json.loads(encoded(profile(write_csv(table, tmp_path / "odd.csv"), "b")), parse_constant=pytest.fail)
 
 
+@pytest.mark.slow
 def test_its_size_is_bounded_by_the_columns(tmp_path: Path) -> None:
     values = wide(1500, 50)
     values.iloc[0, 0] = 1e-300
@@ -88,6 +89,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_program_writes_both_and_prints_a_summary(tmp_path: Path) -> None:
     path = write_csv(planted(500), tmp_path / "planted.csv")
     finished = run(path, "--target", "churned", "--out", tmp_path / "out", "--rows", 400)

@@ -32,6 +32,7 @@ def of(values: Array, cuts: list[int]) -> Moments:
     shape=st.sampled_from(["normal", "lognormal", "uniform", "exponential"]),
     cuts=st.lists(st.integers(0, 10_000), max_size=6),
 )
+@pytest.mark.slow
 def test_moments_are_pandas_and_scipys(
     seed: int, size: int, offset: float, scale: float, shape: str, cuts: list[int]
 ) -> None:

@@ -66,6 +66,7 @@ def test_the_kind_of_a_column_is_that_of_most_cells(variables: dict[str, Variabl
     )
 
 
+@pytest.mark.slow
 def test_the_same_table_has_the_same_statistics_in_every_form(table: pd.DataFrame, tmp_path: Path) -> None:
     plain = table.drop(columns=["age"])
     plain.to_csv(tmp_path / "a.csv", index=False)
@@ -86,6 +87,7 @@ def test_the_same_table_has_the_same_statistics_in_every_form(table: pd.DataFram
         assert {each.kind for each in other.findings} >= {"duplicate rows", "duplicate columns", "target leakage"}
 
 
+@pytest.mark.slow
 def test_how_blocks_are_cut_changes_nothing(tmp_path: Path) -> None:
     table = pd.concat([planted()] * 10, ignore_index=True)
     table.to_parquet(tmp_path / "one.parquet", index=False) if "age" not in table else None

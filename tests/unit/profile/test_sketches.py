@@ -20,6 +20,7 @@ RANDOM = np.random.default_rng(5)
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.binary(max_size=40) | st.binary(min_size=500, max_size=540), min_size=1, max_size=30))
+@pytest.mark.slow
 def test_texts_have_the_same_hash_exactly_when_they_are_the_same(texts: list[bytes]) -> None:
     hashes = hash_texts(pa.array(texts, pa.binary()))
     assert len(set(hashes.tolist())) == len(set(texts))

@@ -16,6 +16,9 @@ from smalt_scorer.protocols.routes import Routes
 from smalt_scorer.raw_request import RawRequest
 from support import served_models as made
 
+# Hundreds of bodies for each of several models.
+pytestmark = pytest.mark.slow
+
 FILES = {
     "numbers": {"m.joblib": made.joblib_file(made.linear())},
     "customers": {"m.joblib": made.joblib_file(made.customers())},

@@ -99,6 +99,7 @@ def table(rows: Any) -> pandas.DataFrame:
 
 
 @pytest.mark.parametrize("name", sorted(LINEAR))
+@pytest.mark.slow
 def test_a_linear_model_is_answered_to_the_bit(name: str) -> None:
     kind = LINEAR[name]
     is_multi = name.startswith("MultiTask")
@@ -168,6 +169,7 @@ def test_trees_and_forests_are_answered_to_the_bit(model: Any, named: bool) -> N
     ids=str,
 )
 @pytest.mark.parametrize("named", [False, True])
+@pytest.mark.slow
 def test_scalers_before_a_model_are_answered_to_the_bit(scaler: Any, named: bool) -> None:
     check(
         fitted(make_pipeline(MinMaxScaler(), scaler, LINEAR["LogisticRegression"]()), named=named),

@@ -42,6 +42,7 @@ run.flush(); run.complete()
 """
 
 
+@pytest.mark.slow
 def test_everything_that_such_a_script_logs_is_recorded(server: FakeTracking, tmp_path: Path) -> None:
     it = RunPod(tmp_path, mlflow_variables(server.url, "runs", "x"), SCRIPT)
     message = it.run()

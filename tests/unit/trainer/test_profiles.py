@@ -16,6 +16,9 @@ from smalt_trainer.contract import Input
 from smalt_trainer.outputs import Output
 from smalt_trainer.profiles import Profiler, Table, input_tables, output_tables
 
+# Each profiles tables in a process of its own.
+pytestmark = pytest.mark.slow
+
 CSV = "a,b,churned\n" + "".join(f"{number},{number % 3},{number % 2}\n" for number in range(50))
 
 
@@ -103,7 +106,6 @@ def test_looking_for_tables_that_goes_wrong_is_said_and_ends_nothing(tmp_path: P
     assert said == ["profiles: OSError: stale file handle; what is left is not profiled"] * 2 and not made.found
 
 
-@pytest.mark.slow
 def test_a_file_that_takes_more_memory_than_there_is_for_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +174,6 @@ def test_a_table_is_profiled_with_its_target(tmp_path: Path) -> None:
     assert "<html" in (tmp_path / "profiles/inputs/train/report.html").read_text()
 
 
-@pytest.mark.slow
 def test_what_cannot_be_profiled_is_said_in_a_sentence_and_the_others_are_profiled(tmp_path: Path) -> None:
     files = {
         "binary": bytes(range(256)) * 40,
@@ -193,7 +194,6 @@ def test_what_cannot_be_profiled_is_said_in_a_sentence_and_the_others_are_profil
     assert "is cut off or damaged" in words["damaged"]
 
 
-@pytest.mark.slow
 def test_after_the_scripts_end_a_long_one_is_cut_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiles, "INPUT_SECONDS", 1.0)
     with (tmp_path / "long.csv").open("w") as stream:

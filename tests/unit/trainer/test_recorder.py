@@ -14,6 +14,9 @@ import pytest
 from support.fake_tracking import FakeTracking
 from support.run_pod import RunPod, mlflow_variables, wait_until
 
+# Each has a recorder and a script as threads and processes of their own.
+pytestmark = pytest.mark.slow
+
 LOGS_AND_WAITS = """
 import os, pathlib, time
 from smalt_trainer import run

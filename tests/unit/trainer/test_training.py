@@ -11,6 +11,9 @@ import pytest
 from support.fake_tracking import FakeTracking
 from support.run_pod import RunPod, mlflow_variables, wait_until
 
+# Each starts a script, as the wrapper does in a pod.
+pytestmark = pytest.mark.slow
+
 TWO_OUTPUTS = {"model": {"type": "customModel"}, "report": {"type": "uriFile"}}
 WRITES_BOTH = """
 import os, pathlib

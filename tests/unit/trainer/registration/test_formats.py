@@ -331,6 +331,7 @@ def test_archives_that_are_no_skops_model_are_refused(tmp_path: Path, content: b
     assert words in found.message
 
 
+@pytest.mark.slow
 def test_a_pickle_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
     joblib.dump(np.zeros(60_000_000), tmp_path / "model.joblib", compress=("zlib", 9))
     assert "200 times its size" in refusal(tmp_path).message
@@ -343,6 +344,7 @@ def mlflow_folder(folder: Path, described: Any) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_that_mlflow_writes_is_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow.sklearn
 
@@ -492,6 +494,7 @@ def test_a_file_that_is_cut_short_anywhere_is_refused(tmp_path: Path, kind: str)
 @pytest.mark.parametrize("kind", SAMPLES)
 @settings(max_examples=150, deadline=5000)
 @given(data=st.data())
+@pytest.mark.slow
 def test_whatever_is_changed_in_a_file_it_is_a_model_or_refused(
     kind: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
