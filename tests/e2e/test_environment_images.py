@@ -24,10 +24,13 @@ from support.engine_gate import EngineGate
 from support.registry import Registry
 
 Json = dict[str, Any]
-pytestmark = pytest.mark.skipif(
-    (os.environ.get("CLUSTER") or "local") != "local",
-    reason="the engine is the local cluster's, and so is the registry",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        (os.environ.get("CLUSTER") or "local") != "local",
+        reason="the engine is the local cluster's, and so is the registry",
+    ),
+    pytest.mark.timeout(900),  # several builds and runs one after the other
+]
 REPOSITORY = "team/smalt-environments"
 
 
