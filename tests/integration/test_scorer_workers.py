@@ -173,3 +173,12 @@ def test_one_that_is_still_loading_when_the_pod_goes_has_not_failed(pods: list[S
     pod.terminate()
     assert pod.wait() == 0, pod.log
     assert "InitFailed" not in pod.log and (tmp_path / "termination-log").read_text() == ""
+
+
+def test_one_that_has_to_go_because_another_failed_leaves_that_ones_words(
+    pods: list[ScoringPod], tmp_path: Path
+) -> None:
+    fails = LATE.replace("def run", "    else:\n        time.sleep(1)\n        raise KeyError('no')\n\ndef run")
+    pod = several(pods, tmp_path, script=fails)
+    assert pod.wait(30) == 1
+    assert "KeyError: 'no'" in pod.message["message"], pod.log

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from smalt_scorer.contract import Contract, RequestSettings
 from smalt_scorer.failures import Failure, last_line
-from smalt_scorer.termination import leave
+from smalt_scorer.termination import has_words, leave
 from smalt_scorer.workers import Worker
 
 
@@ -50,8 +50,10 @@ def end_at_once(failure: Failure, log: Path) -> NoReturn:
 
 
 def end_early(failure: Failure, log: Path, worker: Worker | None) -> NoReturn:
-    """Told to go before it is ready; of several workers one that is merely later than another goes without a word."""
-    if worker is not None and worker.has_served:
+    """Told to go before it is ready. Of several workers one that is merely later than another goes without a word, and so
+    does one that has to go because another has failed, whose words are the cause.
+    """
+    if worker is not None and (worker.has_served or has_words(log)):
         os._exit(0)
     end_at_once(failure, log)
 

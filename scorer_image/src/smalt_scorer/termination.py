@@ -38,3 +38,8 @@ def leave(failure: Failure, log: Path = LOG) -> None:
     """Writes the last words; on a laptop there is no such file, and the log has said it already."""
     if log.exists():
         log.write_text(text_of(failure), encoding="utf-8")
+
+
+def has_words(log: Path = LOG) -> bool:
+    """Whether some process of the container has left its last words already."""
+    return log.exists() and log.stat().st_size > 0
