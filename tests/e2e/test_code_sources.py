@@ -19,6 +19,7 @@ import pytest
 from demo.kubectl import Kubectl
 from e2e.cluster_namespace import Json, Namespace, condition, tracking
 from e2e.test_bad_runs import experiment, workspace
+from support.run_pod import wait_until
 
 HTTP, HTTPS = 8080, 8443
 TESTS = Path(__file__).resolve().parents[1]
@@ -84,7 +85,13 @@ def server(shared: Namespace, trainer_image: str, tmp_path_factory: pytest.TempP
         experiment(),
     )
     shared.until("pod", "git", lambda it: condition_of_pod(it, "Ready"), 120)
-    _, public, private = next(line.split() for line in shared("logs", "git").splitlines() if line.startswith("commits"))
+
+    def said() -> list[list[str]]:
+        return [line.split() for line in shared("logs", "git").splitlines() if line.startswith("commits")]
+
+    # The node's log of a pod comes a moment after the pod is ready.
+    wait_until(lambda: bool(said()), "the server's naming its commits", 60)
+    _, public, private = said()[0]
     shared.ready("experiment", "trials", 180)
     yield Server(f"http://{host}:{HTTP}", f"https://{host}:{HTTPS}", public, private)
 
