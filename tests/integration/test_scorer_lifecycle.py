@@ -17,6 +17,7 @@ from sklearn.linear_model import LinearRegression
 
 from support.run_pod import wait_until
 from support.scoring_pod import PRIMARY, ScoringPod
+from support.tracking import free_port
 
 FILES = {"weights.txt": b"7"}
 # Waits, at init() or at run(), until the test lets it go on; so nothing here depends on how fast a machine is.
@@ -320,6 +321,30 @@ def test_a_script_is_served_on_a_laptop(started: list[ScoringPod], tmp_path: Pat
     began = time.monotonic()
     assert pod.wait(20) == 0
     assert time.monotonic() - began < 15
+
+
+def test_a_further_port_answers_all_that_the_first_one_does(started: list[ScoringPod], tmp_path: Path) -> None:
+    pod, further = ScoringPod(tmp_path, None, FILES), free_port()
+    script = tmp_path / "score.py"
+    script.write_text("def run(raw_data): return raw_data")
+    arguments = ["--model-dir", str(pod.model_dir), "--scoring-script", str(script), "--port", str(pod.port)]
+    started.append(pod.launch(*arguments, "--health_port", str(further)))
+    pod.wait_ready()
+    first = pod.port
+    for port in (first, further, first):
+        pod.port = port
+        assert pod.get("/healthz").body == b"Healthy"
+        assert pod.score("well", "").json == '"well"'
+
+
+def test_a_further_port_that_is_taken_is_told(started: list[ScoringPod], tmp_path: Path) -> None:
+    pod = start(started, tmp_path, "def run(raw): return 1")
+    pod.wait_ready()
+    other = ScoringPod(tmp_path / "other", None, FILES)
+    ports = ("--port", str(other.port), "--health_port", str(pod.port))
+    started.append(other.launch("--model-dir", str(other.model_dir), *ports))
+    assert other.wait() == 1
+    assert f"port {pod.port} cannot be listened on" in other.log
 
 
 def test_a_port_that_is_taken_is_told(started: list[ScoringPod], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from smalt_scorer import azure_settings, collected, cors, further_port, joined, laptop, models, script, workers
+from smalt_scorer import azure_settings, collected, cors, joined, laptop, models, script, workers
 from smalt_scorer import contract as contracts
 from smalt_scorer.application import Application
 from smalt_scorer.azure_contract import Dressing
@@ -25,6 +25,7 @@ from smalt_scorer.ending import end_early, end_stuck, ended, not_started, stuck
 from smalt_scorer.failures import Failure
 from smalt_scorer.fetch import verify
 from smalt_scorer.keys import Keys
+from smalt_scorer.listening import listen
 from smalt_scorer.metrics import Metrics
 from smalt_scorer.models import schema as schemas
 from smalt_scorer.models.loaded import LoadedModel
@@ -229,21 +230,21 @@ def serve_folder(asked: laptop.Laptop) -> None:
     limits = RequestSettings() if settings.timeout_ms is None else RequestSettings(settings.timeout_ms / 1000)
     worker = as_worker(workers.count(os.environ), asked.host, asked.port)
     certificate = Certificate(*asked.certificate) if asked.certificate else None
-    place = Place(asked.host, asked.port, STUCK_SECONDS, asked.termination_log, worker, certificate)
+    is_first = worker is None or worker.index == 0
+    # Azure's SEPERATE_HEALTH_ENDPOINT: all routes on one more port.
+    further = settings.health_port if is_first else None
+    place = Place(asked.host, asked.port, STUCK_SECONDS, asked.termination_log, worker, certificate, further)
     kind = ScriptApplication if asked.serves_script else direct_application()
     server = open_port(place, kind, limits, metrics, None, lambda: os._exit(0))
     server.application.tracer = tracer(os.environ, served_as(asked.model_dir.name if asked.model_dir else "", ""))
     with closing(server):
-        serve_files(server, asked, is_first=worker is None or worker.index == 0)
+        serve_files(server, asked, is_first)
 
 
 def serve_files(server: Server, asked: laptop.Laptop, is_first: bool) -> None:
-    settings = asked.settings
-    if settings.health_port and is_first:
-        further_port.listen(server.application, asked.host, settings.health_port)
     runner: Runner
     if isinstance(server.application, ScriptApplication):
-        runner = begin(settings, server.application, asked.is_joining)
+        runner = begin(asked.settings, server.application, asked.is_joining)
     else:
         assert asked.model_dir is not None
         runner = served(server, models.load(asked.model_dir), asked.model_dir.name, "", False, asked.is_joining)
@@ -262,6 +263,7 @@ class Place:
     log: Path
     worker: Worker | None = None
     certificate: Certificate | None = None
+    further_port: int | None = None
 
 
 def open_port(
@@ -283,10 +285,16 @@ def open_port(
     )
     if place.worker is not None:
         metrics.join(SharedFolder(place.worker.shared, place.worker.index))
-    server = Server(
-        kind(scoring, settings, metrics, keys), place.host, place.port, on_early_end, place.worker, place.certificate
-    )
     try:
+        server = Server(
+            kind(scoring, settings, metrics, keys),
+            place.host,
+            place.port,
+            on_early_end,
+            place.worker,
+            place.certificate,
+            listen(place.host, place.further_port) if place.further_port else None,
+        )
         server.start()
     except OSError as error:
         raise Failure("InternalError", str(error)) from error

@@ -1,11 +1,10 @@
-"""What the routes of every model share, as raw ASGI: nothing between the socket and the model but what a request needs."""
+"""What the routes of every model share: nothing between the socket and the model but what a request needs."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from smalt_scorer.contract import RequestSettings
 from smalt_scorer.incoming import Gone, Incoming, Receive, TooLarge
@@ -14,9 +13,6 @@ from smalt_scorer.metrics import Metrics
 from smalt_scorer.raw_request import RawAnswer, RawRequest
 from smalt_scorer.scoring import Scoring
 from smalt_scorer.tracing import Tracer
-
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _TEXT = "text/plain; charset=utf-8"
 # For the metrics alone: nobody reads the answer to a caller who has gone. nginx counts them by the same number.
@@ -42,13 +38,6 @@ class Application:
         self.is_ready = False
         self.is_stopping = False
         self.tracer: Tracer | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        # Names are in lower case, as ASGI has them.
-        request = RawRequest(scope["method"], scope["path"], scope["query_string"], scope["headers"])
-        await _respond(send, await self.answer(request, receive))
 
     async def answer(self, request: RawRequest, receive: Receive) -> RawAnswer:
         """The answer to any request."""
@@ -125,13 +114,3 @@ class Application:
             raise self.refuse(request, 413, words, connection="close") from None
         except Gone:
             raise self.refuse(request, 400, "the caller has gone before the end of the body") from None
-
-
-async def _respond(send: Send, answer: RawAnswer) -> None:
-    headers = [(b"content-length", b"%d" % len(answer.body))]
-    if answer.content_type:
-        headers.append((b"content-type", answer.content_type.encode("latin-1")))
-    for name, value in answer.headers:
-        headers.append((name.lower().encode("latin-1"), value.encode("latin-1", "replace")))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})

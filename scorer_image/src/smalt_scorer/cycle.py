@@ -46,7 +46,7 @@ class Cycle(RequestResponseCycle):
         self._always, self.on_response = default_headers, on_response
         self.message_event = asyncio.Event()
         self.waiting_for_100_continue, self.keep_alive = is_waiting_for_leave, keep_alive
-        self.disconnected = self.response_started = self.response_complete = False
+        self.disconnected = self.response_complete = False
         self.body, self.more_body = bytearray(), True
 
     async def act(self, application: Answering) -> None:
@@ -54,7 +54,7 @@ class Cycle(RequestResponseCycle):
         try:
             answer = await application.answer(self.request, cast(Receive, self.receive))
             head = self._head(answer)
-        except BaseException as error:
+        except Exception as error:
             _log.error("a request could not be answered", exc_info=error)
             answer = _FAILED
             head = self._head(answer)
@@ -82,7 +82,7 @@ class Cycle(RequestResponseCycle):
     def _write(self, head: bytes, body: bytes) -> None:
         self.waiting_for_100_continue = False
         self.transport.write(head if self.request.method == "HEAD" else head + body)
-        self.response_started = self.response_complete = True
+        self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
+import uvicorn
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -141,9 +142,6 @@ class HttpProtocol(HttpToolsProtocol):
         allowed = PATIENCE_SECONDS + (self._head_bytes + self._body_bytes) / LEAST_BYTES_PER_SECOND
         if now - self._coming_since <= allowed:
             return
-        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
-            self.transport.close()
-            return
         self._end(b"408 Request Timeout", f"the request did not come to its end within {allowed:.0f} s: send it faster")
 
     def _end(self, status: bytes, words: str) -> None:
@@ -151,6 +149,24 @@ class HttpProtocol(HttpToolsProtocol):
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self.transport.write(b"HTTP/1.1 " + status + b"\r\n" + head + body)
         self.transport.close()
+
+
+def config_of(application: Answering, **more: Any) -> uvicorn.Config:
+    """uvicorn keeps the sockets; what comes on them is this module's."""
+    made = uvicorn.Config(
+        application,  # type: ignore[arg-type]  # no ASGI application: HttpProtocol asks it for an answer
+        interface="asgi3",
+        http=HttpProtocol,
+        ws="none",
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+        **more,
+    )
+    made.load()
+    return made
 
 
 async def look_at(connections: set[Any]) -> None:

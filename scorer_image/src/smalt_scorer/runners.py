@@ -124,14 +124,5 @@ class Alarm:
 
 def in_time(seconds: float, act: Callable[[], Any]) -> Any:
     """What it gives. TookTooLong is raised in it when it takes longer."""
-    # Each time anew: a script may have set an alarm of its own.
-    signal.signal(signal.SIGALRM, _interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        return act()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise TookTooLong
+    with Alarm(seconds) as alarm:
+        return alarm.over(lambda _: act(), None)

@@ -17,7 +17,8 @@ import uvloop
 from smalt_scorer.application import Application
 from smalt_scorer.certificate import Certificate
 from smalt_scorer.counted_together import EVERY_SECONDS
-from smalt_scorer.http_protocol import HttpProtocol, look_at
+from smalt_scorer.http_protocol import config_of, look_at
+from smalt_scorer.listening import listen
 from smalt_scorer.runners import Runner
 from smalt_scorer.workers import Worker
 
@@ -30,7 +31,9 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Server:
-    """One application on one port; `on_early_end` ends the process when it is told to go before its script is ready."""
+    """One application on one port, or on a `further` one too; `on_early_end` ends the process when it is told to go before its
+    script is ready.
+    """
 
     def __init__(
         self,
@@ -40,25 +43,14 @@ class Server:
         on_early_end: Callable[[], object],
         worker: Worker | None = None,
         certificate: Certificate | None = None,
+        further: socket.socket | None = None,
     ) -> None:
         self.application, self._on_early_end, self._worker = application, on_early_end, worker
-        self._certificate = certificate
-        config = uvicorn.Config(
-            application,
-            host=host,
-            port=port,
-            access_log=False,
-            log_level="warning",
-            lifespan="off",
-            http=HttpProtocol,
-            ws="none",
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=75,
-        )
-        config.load()
+        self._certificate, self._further = certificate, further
+        config = config_of(application, host=host, port=port)
         config.ssl = certificate.context if certificate else None
         self._uvicorn = uvicorn.Server(config)
+        self._sockets: list[socket.socket] | None = None
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._signals, self._signals_in = socket.socketpair()
         self._signals_in.setblocking(False)
@@ -75,12 +67,20 @@ class Server:
             self._listen()
 
     def _listen(self) -> None:
+        self._sockets = self._opened()
         self._thread.start()
         deadline = time.monotonic() + START_SECONDS
         while not self._uvicorn.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
                 raise OSError(f"port {self._uvicorn.config.port} cannot be listened on")
             time.sleep(0.01)
+
+    def _opened(self) -> list[socket.socket] | None:
+        """None where uvicorn opens the one that there is."""
+        own = [] if self._worker is None else [self._worker.listening]
+        if self._further is None:
+            return own or None
+        return [*(own or [listen(self._uvicorn.config.host, self._uvicorn.config.port)]), self._further]
 
     def work(self, runner: Runner) -> None:
         """Scores until SIGTERM, then finishes what has come."""
@@ -145,7 +145,7 @@ class Server:
             asyncio.create_task(look_at(self._uvicorn.server_state.connections)),
             asyncio.create_task(self._renew()),
         ]
-        await self._uvicorn.serve(None if self._worker is None else [self._worker.listening])
+        await self._uvicorn.serve(self._sockets)
         for each in beside:
             each.cancel()
         self.application.metrics.publish()

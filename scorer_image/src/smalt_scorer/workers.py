@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smalt_scorer.failures import Failure
+from smalt_scorer.listening import listen
 
 MOST = 64
 COUNT = "WORKER_COUNT"
 _INDEX, _SOCKET, _READY, _SHARED = (f"SMALT_SCORER_{name}" for name in ("WORKER", "SOCKET", "READY", "SHARED"))
 RESTARTS = "restarts"
 _SERVED = "served"
-BACKLOG = 2048
 # One that lived shorter did not die of a request.
 YOUNG_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 10.0
@@ -112,9 +112,9 @@ class Supervisor:
         """The exit code: 0 after SIGTERM, else that of a worker that could not start."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
         try:
-            listening = socket.create_server((self.host, self.port), backlog=BACKLOG)
+            listening = listen(self.host, self.port)
         except OSError as error:
-            raise Failure("InternalError", f"port {self.port} cannot be listened on ({error})") from error
+            raise Failure("InternalError", str(error)) from error
         with listening, tempfile.TemporaryDirectory(prefix="smalt-workers-") as shared:
             self._places = [_Place(index) for index in range(self.number)]
             while not self._is_over():
