@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from support import served_models
 from support.controlplane import ControlPlane
 from support.operator_process import OperatorProcess
 from support.place import OBJECTS, SAMPLE, Place
 from support.player import Player
+from support.scoring_pod import ScoringPod
 
 
 @pytest.fixture
@@ -34,6 +36,15 @@ def quickstart(plane: ControlPlane, place: Place, operator: OperatorProcess) -> 
         for kind, name in OBJECTS:
             place.ready(kind, name)
         yield place
+
+
+@pytest.fixture(scope="module")
+def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScoringPod]:
+    """A scoring pod that serves a model of customers without a script, by its schema."""
+    files = {"model.joblib": served_models.joblib_file(served_models.customers())}
+    files["schema.json"] = served_models.schema_file()
+    with ScoringPod(tmp_path_factory.mktemp("direct"), None, files) as pod:
+        yield pod
 
 
 @pytest.fixture(scope="session")

@@ -17,16 +17,9 @@ from support.scoring_pod import PRIMARY, ScoringPod
 PICTURES = REPOSITORY / "build/docs-page"
 
 
-@pytest.fixture(scope="module")
-def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScoringPod]:
-    files = {"model.joblib": made.joblib_file(made.customers()), "schema.json": made.schema_file()}
-    with ScoringPod(tmp_path_factory.mktemp("pod"), None, files) as started:
-        yield started
-
-
 @pytest.fixture
-def page(chromium: str, pod: ScoringPod, tmp_path: Path) -> Iterator[Page]:
-    with Page(chromium, tmp_path, f"http://127.0.0.1:{pod.port}/docs") as opened:
+def page(chromium: str, direct: ScoringPod, tmp_path: Path) -> Iterator[Page]:
+    with Page(chromium, tmp_path, f"http://127.0.0.1:{direct.port}/docs") as opened:
         yield opened
 
 
@@ -39,7 +32,7 @@ def enter(page: Page, key: str) -> None:
     page.run(f"document.getElementById('key').value = {json.dumps(key)}; document.getElementById('open').click()")
 
 
-def test_a_visitor_enters_a_key_tries_the_example_and_sees_a_prediction(page: Page, pod: ScoringPod) -> None:
+def test_a_visitor_enters_a_key_tries_the_example_and_sees_a_prediction(page: Page, direct: ScoringPod) -> None:
     wait_until(lambda: page.run("document.readyState") == "complete", "the page being there", 20)
     assert page.run("document.getElementById('main').hidden")
     assert "churn" not in page.run("document.documentElement.outerHTML"), "who has no key hears nothing of the model"
@@ -56,7 +49,7 @@ def test_a_visitor_enters_a_key_tries_the_example_and_sees_a_prediction(page: Pa
     for width, name, scheme in ((420, "phone", "light"), (1280, "dark", "dark")):
         page.colours(scheme)
         page.picture(PICTURES / f"{name}.png", width, 1500)
-    assert page.asked == {f"127.0.0.1:{pod.port}"}
+    assert page.asked == {f"127.0.0.1:{direct.port}"}
     # Of the two tries without the right key the browser's own console tells.
     assert [each for each in page.complaints if "401" not in each] == []
     assert PRIMARY not in shown(page, "curl")

@@ -21,7 +21,6 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from support import served_models as made
 from support.scoring_pod import PRIMARY, ScoringPod
 
 KEY = {"Authorization": f"Bearer {PRIMARY}"}
@@ -42,13 +41,6 @@ FEW = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-
-
-@pytest.fixture(scope="module")
-def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScoringPod]:
-    files = {"model.joblib": made.joblib_file(made.customers()), "schema.json": made.schema_file()}
-    with ScoringPod(tmp_path_factory.mktemp("direct"), None, files) as pod:
-        yield pod
 
 
 @pytest.fixture(scope="module")

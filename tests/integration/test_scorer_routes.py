@@ -12,7 +12,6 @@ import pytest
 from cluster.paths import REPOSITORY
 from smalt_scorer import application, script_application
 from smalt_scorer.protocols import routes
-from support import served_models as made
 from support.scoring_pod import PRIMARY, ScoringPod
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -58,13 +57,6 @@ def of_model() -> set[str]:
 
 DIRECT = paths_in(application, routes) | of_model()
 OF_SCRIPTS = paths_in(application, script_application)
-
-
-@pytest.fixture(scope="module")
-def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScoringPod]:
-    files = {"model.joblib": made.joblib_file(made.customers()), "schema.json": made.schema_file()}
-    with ScoringPod(tmp_path_factory.mktemp("direct"), None, files) as pod:
-        yield pod
 
 
 @pytest.fixture(scope="module")
