@@ -20,7 +20,7 @@ from smalt.reconcilers import diagnosis
 from smalt.reconcilers.causes import starting
 from smalt.reconcilers.causes.finding import brief
 from smalt.reconcilers.causes.starting import CONFIG_REASONS, IMAGE_REASONS
-from smalt.reconcilers.run_results import is_digest
+from smalt.reconcilers.run_results import is_digest, is_text
 
 # The formats, by all of their names, that skl2onnx converts; where the spec says none, the files are looked at.
 CONVERTIBLE = ("joblib", "pickle", "sklearn", "skops")
@@ -129,10 +129,10 @@ def told(found: object) -> Json:
     """What the registration says of the ONNX, or of why there is none, in the form that the status has."""
     if not isinstance(found, dict):
         return {}
-    if all(_is_text(found.get(key), 1024) for key in ("reason", "message")):
+    if all(is_text(found.get(key), 1024) for key in ("reason", "message")):
         return {"onnx": {"reason": found["reason"][:63], "message": found["message"]}}
     numbers = {key: found.get(key) for key in ("bytes", "rows", "tolerance", "maxDifference")}
-    is_placed = _is_text(found.get("uri")) and is_digest(found.get("digest"))
+    is_placed = is_text(found.get("uri")) and is_digest(found.get("digest"))
     if not is_placed or not all(map(_is_number, numbers.values())):
         return {}
     return {"onnx": {"uri": found["uri"], "digest": found["digest"]} | numbers}
@@ -141,7 +141,7 @@ def told(found: object) -> Json:
 def request_schema(words: Json) -> Json:
     """What it says of the columns: the whole lies in the registry, and small ones stand in the status, too."""
     place: Json = {"uri": words.get("schemaUri"), "digest": words.get("schemaDigest")}
-    if not _is_text(place["uri"]) or not is_digest(place["digest"]):
+    if not is_text(place["uri"]) or not is_digest(place["digest"]):
         return {}
     found = words.get("schema")
     parts = {key: _columns(found.get(key)) for key in ("inputs", "outputs")} if isinstance(found, dict) else {}
@@ -153,15 +153,11 @@ def _columns(found: object) -> list[Json]:
     if not isinstance(found, list) or len(found) > MOST_COLUMNS:
         return []
     if not all(
-        isinstance(each, dict) and _is_text(each.get("name"), 256) and _is_text(each.get("type"), 63) for each in found
+        isinstance(each, dict) and is_text(each.get("name"), 256) and is_text(each.get("type"), 63) for each in found
     ):
         return []
     no_holes = [{"nullable": False} if each.get("nullable") is False else {} for each in found]
     return [{"name": each["name"], "type": each["type"]} | more for each, more in zip(found, no_holes, strict=True)]
-
-
-def _is_text(found: object, most: int = 2048) -> bool:
-    return isinstance(found, str) and 0 < len(found) <= most
 
 
 def _is_number(found: object) -> bool:

@@ -250,12 +250,7 @@ def rolling_out(
 
 def doing(pods: list[Json]) -> str:
     """What the slowest of the pods is at before its server starts, in words that go on a sentence."""
-    running = {
-        str(each.get("name"))
-        for pod in pods
-        for each in diagnosis.statuses(pod)
-        if "running" in (each.get("state") or {})
-    }
+    running = {name for pod in pods for name in diagnosis.running(pod)}
     return next((f", and {words}" for name, words in _DOING.items() if name in running), "")
 
 

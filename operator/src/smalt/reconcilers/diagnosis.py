@@ -15,6 +15,11 @@ def statuses(pod: Json) -> list[Json]:
     return [*(report.get("initContainerStatuses") or []), *(report.get("containerStatuses") or [])]
 
 
+def running(pod: Json) -> frozenset[str]:
+    """The names of the containers that run."""
+    return frozenset(str(each.get("name")) for each in statuses(pod) if "running" in (each.get("state") or {}))
+
+
 def terminated(pod: Json, container: str) -> Json | None:
     """How the container ended, or None while it has not."""
     for each in statuses(pod):

@@ -160,14 +160,10 @@ def _at_work(job: Json, pods: list[Json], live: Live) -> list[Json]:
         finding = scheduling.unscheduled(pod) or starting.blocked(pod, "environment.image")
         if finding:
             return conditions.waiting("BuildingEnvironment", f"Job '{name}': {finding.reason}: {finding.message}")
-        for each, doing in _DOING.items():
-            if any(
-                found.get("name") == each and "running" in (found.get("state") or {})
-                for found in diagnosis.statuses(pod)
-            ):
-                at = talking(pod, each)
-                last = ((live.get(at) if at else None) or {}).get("message")
-                return _building(name, f"it {doing}{f' ({last})' if last else ''}", each)
+        if each := next(filter(diagnosis.running(pod).__contains__, _DOING), None):
+            at = talking(pod, each)
+            last = ((live.get(at) if at else None) or {}).get("message")
+            return _building(name, f"it {_DOING[each]}{f' ({last})' if last else ''}", each)
     return _building(name, "its pod is starting")
 
 

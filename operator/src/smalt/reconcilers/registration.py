@@ -30,7 +30,7 @@ from smalt.reconcilers.causes import scheduling, starting
 from smalt.reconcilers.conversion import Way
 from smalt.reconcilers.plan import Child, Deletion
 from smalt.reconcilers.reporting import InvalidSpec, parsed
-from smalt.reconcilers.run_results import is_artifact, is_digest
+from smalt.reconcilers.run_results import is_artifact, is_digest, is_text
 from smalt.reconcilers.world import World
 from smalt.settings import Settings
 
@@ -204,15 +204,15 @@ def registered(words: Json, digest: str | None) -> Json | None:
     if not is_artifact(artifact) or (digest is not None and artifact["digest"] != digest):
         return None
     made: Json = {"artifact": {key: artifact[key] for key in ("uri", "digest", "bytes", "files")}}
-    made |= {key: words[key] for key in ("format", "card") if _is_text(words.get(key))}
+    made |= {key: words[key] for key in ("format", "card") if is_text(words.get(key))}
     registry = words.get("registry")
-    if isinstance(registry, dict) and all(_is_text(registry.get(key)) for key in ("version", "runId")):
+    if isinstance(registry, dict) and all(is_text(registry.get(key)) for key in ("version", "runId")):
         made["registry"] = {key: registry[key] for key in ("version", "runId")}
     trained_in = _trained_in(words.get("environment"))
     if trained_in:
         made["environment"] = trained_in
     signature = words.get("signature")
-    if isinstance(signature, dict) and all(_is_text(signature.get(key)) for key in ("uri", "keyDigest")):
+    if isinstance(signature, dict) and all(is_text(signature.get(key)) for key in ("uri", "keyDigest")):
         made["signature"] = {key: signature[key] for key in ("uri", "keyDigest")}
     return made | conversion.told(words.get("onnx")) | conversion.request_schema(words)
 
@@ -222,17 +222,13 @@ def _trained_in(found: object) -> Json:
     if not isinstance(found, dict):
         return {}
     made: Json = {}
-    if _is_text(found.get("uri")) and is_digest(found.get("digest")):
+    if is_text(found.get("uri")) and is_digest(found.get("digest")):
         made = {key: found[key] for key in ("uri", "digest")}
     versions = found.get("versions")
     if isinstance(versions, dict):
-        known = {str(name): version for name, version in list(versions.items())[:8] if _is_text(version)}
+        known = {str(name): version for name, version in list(versions.items())[:8] if is_text(version)}
         made |= {"versions": {name: version[:64] for name, version in known.items()}} if known else {}
     return made
-
-
-def _is_text(found: object) -> bool:
-    return isinstance(found, str) and 0 < len(found) <= 2048
 
 
 def _words(pods: list[Json]) -> Json:
@@ -259,12 +255,8 @@ def _at_work(job: Json, pods: list[Json]) -> list[Json]:
         finding = scheduling.unscheduled(pod) or starting.blocked(pod, "the operator's SMALT_TRAINER_IMAGE")
         if finding:
             return conditions.waiting("Registering", f"Job '{name}': {finding.reason}: {finding.message}")
-        for each, doing in _DOING.items():
-            if any(
-                found.get("name") == each and "running" in (found.get("state") or {})
-                for found in diagnosis.statuses(pod)
-            ):
-                return _registering(name, doing, each)
+        if at := next(filter(diagnosis.running(pod).__contains__, _DOING), None):
+            return _registering(name, _DOING[at], at)
     return _registering(name, "its pod is starting")
 
 

@@ -136,6 +136,11 @@ def non_finite(report: Json) -> list[str]:
     return [str(name) for name in found] if isinstance(found, list) else []
 
 
+def is_text(found: object, most: int = 2048) -> bool:
+    """Something, and no more characters than a status has room for."""
+    return isinstance(found, str) and 0 < len(found) <= most
+
+
 def is_digest(found: object) -> TypeGuard[str]:
     return isinstance(found, str) and _DIGEST.fullmatch(found) is not None
 
