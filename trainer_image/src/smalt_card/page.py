@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import smalt_profile
 from smalt_card.facts import Facts, Table, items, number, shown
-from smalt_profile.markup import Child, Html, name, tag, trusted
+from smalt_profile.markup import Child, Html, name, tag
 from smalt_profile.plots import histogram, share_bar, strip
+from smalt_profile.shell import document
 from smalt_profile.variables import SHARES, Variable
 
 _MOST_COLUMNS = 100
@@ -21,30 +20,9 @@ Section = Tuple[str, str, Html]
 def page(facts: Facts) -> str:
     """The whole file."""
     style = (Path(smalt_profile.__file__).parent / "report.css").read_text(encoding="utf-8") + _OWN_STYLE
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     sections = _sections(facts)
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", f"Model {facts.title}"),
-        tag("style", trusted(style)),
-    )
     header = tag("header", tag("h1", name(facts.title)), tag("p", name(facts.lead), class_="lead"))
-    body = tag(
-        "body",
-        tag("a", "Skip to the content", class_="skip", href="#content"),
-        tag(
-            "div",
-            _navigation(sections),
-            tag("main", header, [content for _, _, content in sections], id="content"),
-            class_="layout",
-        ),
-    )
-    return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+    return document(f"Model {facts.title}", style, _navigation(sections), header, [each for _, _, each in sections])
 
 
 _OWN_STYLE = """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Optional, Sequence
 
@@ -11,9 +9,10 @@ import numpy as np
 
 from smalt_profile import __version__, findings
 from smalt_profile.associations import Association, Correlations
-from smalt_profile.markup import Child, Html, name, tag, trusted
+from smalt_profile.markup import Child, Html, name, tag
 from smalt_profile.plots import heat_map, histogram, share_bar, strip
 from smalt_profile.profiling import MOST_CLASSES_SHOWN, Profile, Target
+from smalt_profile.shell import document
 from smalt_profile.variables import DATE, EMPTY, Variable, short_number, value_label
 
 _OPEN_COLUMNS = 30
@@ -27,30 +26,9 @@ _TITLES = {"target leakage": "bad", "imbalanced classes": "bad", "infinite value
 
 def page(profile: Profile) -> str:
     """The whole file."""
-    style = _style()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     sections = _sections(profile)
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", f"Profile of {profile.name}"),
-        tag("style", trusted(style)),
-    )
-    body = tag(
-        "body",
-        tag("a", "Skip to the content", class_="skip", href="#content"),
-        tag(
-            "div",
-            _navigation(profile, sections),
-            tag("main", _header(profile), [content for _, _, content in sections], id="content"),
-            class_="layout",
-        ),
-    )
-    return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+    contents = [content for _, _, content in sections]
+    return document(f"Profile of {profile.name}", _style(), _navigation(profile, sections), _header(profile), contents)
 
 
 def _style() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from pathlib import Path
-from typing import Tuple
+from typing import Dict, Tuple
 
 from smalt_trainer.registration.formats.found import ONNX, Found
 from smalt_trainer.registration.formats.places import leaves
@@ -34,80 +34,99 @@ _NOTED = {
 }
 
 
-def _messages() -> dict[str, Message]:
-    """The messages of onnx.proto whose fields matter; those of the others are walked as unknown ones."""
-    made: dict[str, Message] = {}
-
-    def message(name: str, wires: dict[int, Tuple[int, ...]], **below: str) -> None:
-        messages = {int(number[1:]): (lambda wanted=kind: made[wanted]) for number, kind in below.items()}
-        made[name] = Message(name, {**wires, **dict.fromkeys(messages, _L)}, messages, _NOTED.get(name, frozenset()))
-
-    texts: dict[int, Tuple[int, ...]] = {1: _L, 2: _L}
-    message(
-        "ModelProto",
+# The messages of onnx.proto whose fields matter, by name: the wire types of plain fields, and the messages among the others.
+# Those of other names are walked as unknown ones.
+_FIELDS: Dict[str, Tuple[Dict[int, Tuple[int, ...]], Dict[int, str]]] = {
+    "ModelProto": (
         {1: _V, 2: _L, 3: _L, 4: _L, 5: _V, 6: _L},
-        _7="GraphProto",
-        _8="OperatorSetIdProto",
-        _14="StringStringEntryProto",
-        _20="TrainingInfoProto",
-        _25="FunctionProto",
-    )
-    message("OperatorSetIdProto", {1: _L, 2: _V})
-    message("StringStringEntryProto", texts)
-    message(
-        "TrainingInfoProto",
+        {
+            7: "GraphProto",
+            8: "OperatorSetIdProto",
+            14: "StringStringEntryProto",
+            20: "TrainingInfoProto",
+            25: "FunctionProto",
+        },
+    ),
+    "OperatorSetIdProto": (
+        {1: _L, 2: _V},
         {},
-        _1="GraphProto",
-        _2="GraphProto",
-        _3="StringStringEntryProto",
-        _4="StringStringEntryProto",
-    )
-    message(
-        "FunctionProto",
+    ),
+    "StringStringEntryProto": (
+        {1: _L, 2: _L},
+        {},
+    ),
+    "TrainingInfoProto": (
+        {},
+        {1: "GraphProto", 2: "GraphProto", 3: "StringStringEntryProto", 4: "StringStringEntryProto"},
+    ),
+    "FunctionProto": (
         {1: _L, 4: _L, 5: _L, 6: _L, 8: _L, 10: _L, 13: _L},
-        _7="NodeProto",
-        _9="OperatorSetIdProto",
-        _11="AttributeProto",
-        _12="ValueInfoProto",
-        _14="StringStringEntryProto",
-    )
-    message(
-        "GraphProto",
+        {
+            7: "NodeProto",
+            9: "OperatorSetIdProto",
+            11: "AttributeProto",
+            12: "ValueInfoProto",
+            14: "StringStringEntryProto",
+        },
+    ),
+    "GraphProto": (
         {2: _L, 10: _L},
-        _1="NodeProto",
-        _5="TensorProto",
-        _11="ValueInfoProto",
-        _12="ValueInfoProto",
-        _13="ValueInfoProto",
-        _14="TensorAnnotation",
-        _15="SparseTensorProto",
-        _16="StringStringEntryProto",
-    )
-    message(
-        "NodeProto", {1: _L, 2: _L, 3: _L, 4: _L, 6: _L, 7: _L, 8: _L}, _5="AttributeProto", _9="StringStringEntryProto"
-    )
-    message(
-        "AttributeProto",
+        {
+            1: "NodeProto",
+            5: "TensorProto",
+            11: "ValueInfoProto",
+            12: "ValueInfoProto",
+            13: "ValueInfoProto",
+            14: "TensorAnnotation",
+            15: "SparseTensorProto",
+            16: "StringStringEntryProto",
+        },
+    ),
+    "NodeProto": (
+        {1: _L, 2: _L, 3: _L, 4: _L, 6: _L, 7: _L, 8: _L},
+        {5: "AttributeProto", 9: "StringStringEntryProto"},
+    ),
+    "AttributeProto": (
         {1: _L, 2: (FIXED32,), 3: _V, 4: _L, 7: _FLOATS, 8: _MANY, 9: _L, 13: _L, 20: _V, 21: _L},
-        _5="TensorProto",
-        _6="GraphProto",
-        _10="TensorProto",
-        _11="GraphProto",
-        _14="TypeProto",
-        _15="TypeProto",
-        _22="SparseTensorProto",
-        _23="SparseTensorProto",
-    )
-    message(
-        "TensorProto",
+        {
+            5: "TensorProto",
+            6: "GraphProto",
+            10: "TensorProto",
+            11: "GraphProto",
+            14: "TypeProto",
+            15: "TypeProto",
+            22: "SparseTensorProto",
+            23: "SparseTensorProto",
+        },
+    ),
+    "TensorProto": (
         {1: _MANY, 2: _V, 4: _FLOATS, 5: _MANY, 6: _L, 7: _MANY, 8: _L, 9: _L, 10: _DOUBLES, 11: _MANY, 12: _L, 14: _V},
-        _13="StringStringEntryProto",
-        _16="StringStringEntryProto",
-    )
-    message("SparseTensorProto", {3: _MANY}, _1="TensorProto", _2="TensorProto")
-    message("TensorAnnotation", {1: _L}, _2="StringStringEntryProto")
-    message("ValueInfoProto", {1: _L, 3: _L}, _2="TypeProto", _4="StringStringEntryProto")
-    message("TypeProto", {1: _L, 4: _L, 5: _L, 6: _L, 7: _L, 8: _L, 9: _L})
+        {13: "StringStringEntryProto", 16: "StringStringEntryProto"},
+    ),
+    "SparseTensorProto": (
+        {3: _MANY},
+        {1: "TensorProto", 2: "TensorProto"},
+    ),
+    "TensorAnnotation": (
+        {1: _L},
+        {2: "StringStringEntryProto"},
+    ),
+    "ValueInfoProto": (
+        {1: _L, 3: _L},
+        {2: "TypeProto", 4: "StringStringEntryProto"},
+    ),
+    "TypeProto": (
+        {1: _L, 4: _L, 5: _L, 6: _L, 7: _L, 8: _L, 9: _L},
+        {},
+    ),
+}
+
+
+def _messages() -> Dict[str, Message]:
+    made: Dict[str, Message] = {}
+    for name, (wires, kinds) in _FIELDS.items():
+        below = {number: (lambda wanted=kind: made[wanted]) for number, kind in kinds.items()}
+        made[name] = Message(name, {**wires, **dict.fromkeys(below, _L)}, below, _NOTED.get(name, frozenset()))
     return made
 
 
