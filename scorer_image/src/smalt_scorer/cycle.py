@@ -17,7 +17,7 @@ from smalt_scorer.incoming import Receive
 from smalt_scorer.raw_request import RawAnswer, RawRequest
 
 _log = logging.getLogger("uvicorn.error")
-_UNFIT_NAME = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UNFIT_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _FAILED = RawAnswer(500, b"Internal Server Error", "text/plain; charset=utf-8", (("connection", "close"),))
 
@@ -90,6 +90,6 @@ class Cycle(RequestResponseCycle):
 
 
 def _line(name: str, value: str) -> str:
-    if _UNFIT_NAME.search(name) or _UNFIT_VALUE.search(value):
+    if not _NAME.fullmatch(name) or _UNFIT_VALUE.search(value):
         raise ValueError(f"{name!r}: {value!r} is no header that can be sent")
     return f"{name.lower()}: {value}\r\n"
