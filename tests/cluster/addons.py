@@ -44,7 +44,7 @@ class Addons:
         corefile = self.folder / "Corefile"
         kubeconfig = self.plane.kubeconfig_for("coredns", "/O=system:masters/CN=coredns")
         corefile.write_text(_COREFILE.format(address=NODE_IP, kubeconfig=kubeconfig, resolver=_resolver()))
-        self.dns.start([program("coredns", "coredns"), "-conf", corefile])
+        self.dns.start([program("coredns"), "-conf", corefile])
         self.dns.wait(names_resolve, 30)
         self._storage_class()
         config, helper = self._volume_files()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from cluster import owner, virtualenv
+from cluster import owner, pip, virtualenv
 from cluster.controlplane import Ports
 from cluster.node import KUBELET_PORT, PROXY_HEALTH_PORT, PROXY_METRICS_PORT
 from cluster.paths import REPOSITORY, cache, search_path, state
@@ -145,12 +145,10 @@ def _go_setting(name: str) -> str:
 
 def _pip_index() -> str:
     """What pip would ask, its configuration files and its default included; empty where there is no pip."""
-    ask = "from pip._internal.commands import create_command as c; print(c('install').parser.get_default_values().index_url)"
     for python in (REPOSITORY / ".venv/bin/python", Path(sys.executable)):
-        if python.exists():
-            asked = subprocess.run([python, "-c", ask], capture_output=True, text=True)
-            if asked.returncode == 0:
-                return asked.stdout.strip()
+        found = pip.settings(python).get("index_url")
+        if found:
+            return str(found)
     return ""
 
 

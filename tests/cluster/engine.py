@@ -138,7 +138,7 @@ def ensure_pause(engine: Engine) -> None:
     with tempfile.TemporaryDirectory() as made:
         archive = Path(made) / "pause.tar"
         with tarfile.open(archive, "w") as tar:
-            tar.add(program("pause", "pause"), "pause")
+            tar.add(program("pause"), "pause")
         run(
             engine.docker("import", "--change", 'ENTRYPOINT ["/pause"]', "--change", "USER 65535:65535", archive, PAUSE)
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cluster.engine import Engine
@@ -17,13 +19,17 @@ from cluster.shell import run
 VERSION = "0.1.0"
 # What `kubectl apply -k` takes where the images are known by the names they were built under.
 INSTALLATION = "manifests/"
+_INSTALLER = ("requirements/install.sh", "requirements/uv.txt")
 # What each Dockerfile copies; `requirements` are the locks it installs.
 PARTS: dict[str, tuple[str, ...]] = {
-    "operator": ("operator", "requirements/operator.txt"),
-    "trainer": ("trainer_image", "requirements/trainer.txt", "requirements/uv.txt"),
-    "scorer": ("scorer_image", "requirements/scorer.txt", "requirements/scoring.txt"),
-    "tracking": ("tracking_image", "requirements/tracking.txt"),
+    "operator": ("operator", *_INSTALLER, "requirements/operator.txt"),
+    "trainer": ("trainer_image", *_INSTALLER, "requirements/trainer.txt"),
+    "scorer": ("scorer_image", *_INSTALLER, "requirements/scorer.txt", "requirements/scoring.txt"),
+    "tracking": ("tracking_image", *_INSTALLER, "requirements/tracking.txt"),
 }
+# Some build while others wait for the network or the disk.
+AT_ONCE = 2
+Docker = Callable[..., list[str | Path]]
 _PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
@@ -57,33 +63,36 @@ def _stamp_file() -> Path:
     return cache() / "images" / f"stamp-{os.environ.get('CLUSTER') or 'local'}"
 
 
-def build(docker: Callable[..., list[str | Path]], base: str, network: str = "default") -> dict[str, str]:
+def build(docker: Docker, base: str, network: str = "default") -> dict[str, str]:
     """Builds what has changed; the contents of each image by name. `network` is what build steps reach registries by."""
-    made = {}
-    for name in PARTS:
-        made[name] = contents(name, base)
-        marked = run(
-            docker("image", "inspect", "--format", '{{index .Config.Labels "smalt.contents"}}', tag(name)), check=False
-        )
-        if marked.strip() == made[name]:
-            continue
-        with step(f"build {tag(name)}"):
-            folder = PARTS[name][0]
-            arguments = [word for key in _PASSED_ON if os.environ.get(key) for word in ("--build-arg", key)]
-            arguments += [
-                "--network",
-                network,
-                "--build-arg",
-                f"BASE_IMAGE={base}",
-                "--label",
-                f"smalt.contents={made[name]}",
-            ]
-            run(
-                docker("build", "--file", f"{folder}/Dockerfile", "--tag", tag(name), *arguments, "."),
-                cwd=REPOSITORY,
-                environment={"DOCKER_BUILDKIT": "0"},
-            )
+    made = {name: contents(name, base) for name in PARTS}
+    changed = [name for name in PARTS if _label(docker, name) != made[name]]
+    if not changed:
+        return made
+    arguments = [word for key in _PASSED_ON if os.environ.get(key) for word in ("--build-arg", key)]
+    arguments += ["--network", network, "--build-arg", f"BASE_IMAGE={base}"]
+    with step(f"build {', '.join(tag(name) for name in changed)}"), ThreadPoolExecutor(AT_ONCE) as builders:
+
+        def build_one(name: str) -> None:
+            started = time.monotonic()
+            _build(docker, name, [*arguments, "--label", f"smalt.contents={made[name]}"])
+            print(f"      {tag(name)} in {time.monotonic() - started:.0f} s", flush=True)
+
+        list(builders.map(build_one, changed))
     return made
+
+
+def _label(docker: Docker, name: str) -> str:
+    template = '{{index .Config.Labels "smalt.contents"}}'
+    return run(docker("image", "inspect", "--format", template, tag(name)), check=False).strip()
+
+
+def _build(docker: Docker, name: str, arguments: Sequence[str]) -> None:
+    run(
+        docker("build", "--file", f"{PARTS[name][0]}/Dockerfile", "--tag", tag(name), *arguments, "."),
+        cwd=REPOSITORY,
+        environment={"DOCKER_BUILDKIT": "0"},
+    )
 
 
 def hand_over(engine: Engine, node: Node, names: list[str]) -> None:

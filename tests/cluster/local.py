@@ -16,7 +16,7 @@ from cluster.engine import PAUSE, Engine, ensure_base, ensure_pause
 from cluster.node import Node
 from cluster.paths import REPOSITORY, cache, state
 from cluster.processes import Process
-from cluster.programs import folder, folder_name
+from cluster.programs import FOR_THE_CLUSTER, folder, folder_name
 from cluster.progress import SetUpFailed, step
 
 # Of the state; programs, base image and layers, which took minutes to make, lie beside it.
@@ -61,7 +61,7 @@ class LocalCluster:
                 LocalCluster(dead)._clear()
             owner.claim(self.folder)
             host.install_packages()
-            for name in ("kubernetes", "coredns", "local-path-provisioner", "pause"):
+            for name in FOR_THE_CLUSTER:
                 folder(name)
             if not self.node.containerd.pid():
                 self._clear()
@@ -123,7 +123,7 @@ class LocalCluster:
 
     def environment(self) -> dict[str, str]:
         # Named, not built: what is printed is for a shell to evaluate.
-        programs = cache() / "programs" / folder_name("kubernetes")
+        programs = cache() / "programs" / folder_name("cluster")
         return {"PATH": f"{programs}:$PATH", "KUBECONFIG": str(self.plane.kubeconfig)}
 
     def images(self) -> None:

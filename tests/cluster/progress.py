@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+# Of a long step, how often it says how far it is.
+EVERY_SECONDS = 30
 
 
 class SetUpFailed(RuntimeError):
@@ -25,6 +28,20 @@ def step(title: str) -> Iterator[None]:
     seconds = time.monotonic() - started
     if seconds > 2:
         print(f"    {seconds:.0f} s", flush=True)
+
+
+def counter(of: int, what: str) -> Callable[[], None]:
+    """To be called for each that is done; says now and then how far it is."""
+    done, said = 0, time.monotonic()
+
+    def one_more() -> None:
+        nonlocal done, said
+        done += 1
+        if time.monotonic() - said >= EVERY_SECONDS:
+            said = time.monotonic()
+            print(f"      {done} of {of} {what}", flush=True)
+
+    return one_more
 
 
 def fail(text: str) -> int:

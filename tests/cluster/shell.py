@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cluster.paths import search_path
@@ -41,6 +42,22 @@ def run(
         said = (finished.stderr.strip() or finished.stdout.strip())[-2000:]
         raise ProgramFailed(f"`{shlex.join(words)}` failed:\n{said}")
     return finished.stdout
+
+
+def follow(
+    command: Sequence[str | Path], *, cwd: Path, environment: Mapping[str, str], line: Callable[[str], None]
+) -> None:
+    """Hands over each line of standard error when it is said. ProgramFailed with the last of them when it fails."""
+    words = [str(word) for word in command]
+    variables = {**os.environ, "PATH": search_path(), **environment}
+    last: deque[str] = deque(maxlen=20)
+    with subprocess.Popen(words, cwd=cwd, env=variables, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        for said in running.stderr:
+            last.append(said)
+            line(said)
+    if running.returncode != 0:
+        raise ProgramFailed(f"`{shlex.join(words)}` failed:\n{''.join(last).strip()[-2000:]}")
 
 
 def succeeds(command: Sequence[str | Path]) -> bool:

@@ -18,7 +18,11 @@ PYTHON = """\
 case "$*" in
 *ensurepip*) exit {has_venv} ;;
 "-m venv --clear "*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
-"-m pip "*) echo "{said}" >&2; exit {pip_ends} ;;
+"-m pip "*uv.txt)
+    printf '#!/bin/sh\\necho "uv $UV_DEFAULT_INDEX $*" >> {asked}\\necho "{uv_said}" >&2\\nexit {uv_ends}\\n' > "$(dirname "$0")/uv"
+    chmod 755 "$(dirname "$0")/uv"; echo "{said}" >&2; exit {pip_ends} ;;
+"-m pip "*) echo "pip $*" >> {asked}; echo "{said}" >&2; exit {pip_ends} ;;
+*pip._internal*) echo '{{"index_url": "https://index.example/simple"}}' ;;
 *purelib*) echo "{packages}" ;;
 esac
 """
@@ -34,12 +38,11 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def choose_python(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_venv: bool = True, pip_ends: int = 0, said: str = ""
-) -> None:
+def choose_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_venv: bool = True, **ends: str | int) -> None:
     python = tmp_path / "python"
-    values = {"has_venv": 0 if has_venv else 1, "pip_ends": pip_ends, "said": said, "packages": tmp_path}
-    python.write_text(PYTHON.format(**values))
+    values: dict[str, object] = {"pip_ends": 0, "said": "", "uv_ends": 0, "uv_said": "", **ends}
+    folders = {"packages": tmp_path, "asked": tmp_path / "asked"}
+    python.write_text(PYTHON.format(has_venv=0 if has_venv else 1, **values, **folders))
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
 
@@ -68,6 +71,27 @@ def test_elsewhere_it_is_said_what_to_install(
     with pytest.raises(SetUpFailed, match=f"apt-get install {PACKAGE}` as root, or say PYTHON="):
         virtualenv.make(tmp_path / "venv")
     assert installed == []
+
+
+def test_uv_installs_from_the_index_that_pip_is_set_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose_python(tmp_path, monkeypatch)
+    virtualenv.make(tmp_path / "venv")
+    (asked,) = (tmp_path / "asked").read_text().splitlines()
+    assert asked.startswith("uv https://index.example/simple pip install")
+    assert "--require-hashes" in asked
+    assert asked.endswith("requirements/dev.txt")
+
+
+def test_where_uv_cannot_pip_installs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choose_python(tmp_path, monkeypatch, uv_ends=2, uv_said="error: invalid peer certificate")
+    virtualenv.make(tmp_path / "venv")
+    by_uv, by_pip = (tmp_path / "asked").read_text().splitlines()
+    assert by_uv.startswith("uv ")
+    assert by_pip.startswith("pip -m pip")
+    assert by_pip.endswith("requirements/dev.txt")
+    assert "uv could not install the packages, pip may: error: invalid peer certificate" in capsys.readouterr().out
 
 
 def test_a_pip_without_a_network_says_what_to_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

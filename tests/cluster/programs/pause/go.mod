@@ -1,3 +1,0 @@
-module smalt.dev/cluster/pause
-
-go 1.24
