@@ -20,6 +20,9 @@ class FakeTracking:
     def __init__(self) -> None:
         self.runs: dict[str, Json] = {}
         self.artifacts: dict[str, bytes] = {}
+        # Names of artifacts, and the names of each call's tags, in the order in which they came.
+        self.stored: list[str] = []
+        self.tagged: list[list[str]] = []
         self.password: str | None = None
         self.refused_passwords: list[str] = []
         # Uploads whose name contains this are refused as MLflow refuses a bad path, forbidden as its guard forbids a name
@@ -93,6 +96,7 @@ class FakeTracking:
             self.hanging.set()
             self._over.wait()
         self.artifacts[name] = content
+        self.stored.append(name)
         return _json({})
 
     def _search(self, _request: BaseHTTPRequestHandler, body: Json) -> Json:
@@ -124,6 +128,7 @@ class FakeTracking:
     def _log_batch(self, _request: BaseHTTPRequestHandler, body: Json) -> Json:
         for part in ("metrics", "params", "tags"):
             self.runs[body["run_id"]][part].update({each["key"]: each["value"] for each in body.get(part) or []})
+        self.tagged.append([each["key"] for each in body.get("tags") or []])
         return {}
 
     def _get(self, request: BaseHTTPRequestHandler, _body: Json) -> Json:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -126,11 +128,16 @@ class RunPod:
         return message
 
     def _ended(self, process: subprocess.Popen[bytes], until: float) -> int:
+        # Not process.wait(timeout), which looks now and then, and would be up to 50 ms late.
+        end = os.pidfd_open(process.pid)
         try:
-            return process.wait(max(until - time.monotonic(), 0.0))
-        except subprocess.TimeoutExpired:
+            ended, _, _ = select.select([end], [], [], max(until - time.monotonic(), 0.0))
+        finally:
+            os.close(end)
+        if not ended:
             self.kill()
-            raise AssertionError(f"the pod did not end in time:\n{self.err}") from None
+            raise AssertionError(f"the pod did not end in time:\n{self.err}")
+        return process.wait()
 
     def run(self, seconds: float = 60) -> dict[str, Any]:
         """Start, wait, and return the recorder's last words."""

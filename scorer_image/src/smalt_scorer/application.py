@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 
 from smalt_scorer.contract import RequestSettings
@@ -28,7 +29,7 @@ class Refusal(Exception):
         self.answer = answer
 
 
-class Application:
+class Application(ABC):
     """What a model with or without a script is asked through; routes in OPEN are probes and metrics, and need no key."""
 
     OPEN = ("/", "/healthz", "/readyz", "/metrics")
@@ -39,9 +40,9 @@ class Application:
         self.is_stopping = False
         self.tracer: Tracer | None = None
 
+    @abstractmethod
     async def answer(self, request: RawRequest, receive: Receive) -> RawAnswer:
         """The answer to any request."""
-        raise NotImplementedError
 
     def problem(self, request: RawRequest, status: int, message: str, **headers: str) -> RawAnswer:
         """An error as the route's clients read it; further headers by name, with `_` for `-`."""

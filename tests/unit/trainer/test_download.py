@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from smalt_trainer.download import address_problem, download, file_name, login, shown
+from smalt_trainer.addresses import address_problem, file_name, shown
+from smalt_trainer.download import download, login
 from smalt_trainer.transfer import FetchFailed
 from support.file_server import FileServer
 

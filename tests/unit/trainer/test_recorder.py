@@ -241,6 +241,31 @@ def test_what_a_run_logs_says_and_prints_can_be_watched_while_it_goes_on(server:
     assert server.artifacts["logs/stdout.txt"].endswith(b"over\n")
 
 
+def test_what_is_known_before_the_scripts_end_is_stored_before_it_and_once(server: FakeTracking, it: RunPod) -> None:
+    it.start()
+    early = {"environment/versions.json", "logs/stdout.txt", "logs/stderr.txt"}
+    wait_until(lambda: early <= server.artifacts.keys(), "what is known")
+    wait_until(lambda: "smalt.digest.environment" in server.runs["r1"]["tags"], "its digests")
+    (it.folder / "work/code/go").touch()
+    assert it.finish()["outcome"] == "succeeded"
+    assert {name: server.stored.count(name) for name in early} == dict.fromkeys(early, 1)
+    assert server.artifacts["logs/stdout.txt"] == b"said\n"
+    digests = [name for names in server.tagged for name in names if name.startswith("smalt.digest.")]
+    assert sorted(digests) == [f"smalt.digest.{name}" for name in ("code", "environment", "parameters")]
+
+
+def test_what_could_not_be_stored_early_is_stored_at_the_end(server: FakeTracking, it: RunPod) -> None:
+    it.start()
+    wait_until(lambda: has_started(it), "the script's start")
+    server.answers = {"/log-batch": (503, {}, b"busy"), "/stdout.txt": (503, {}, b"busy")}
+    wait_until(lambda: "environment/versions.json" in server.artifacts, "what could be stored")
+    server.answers = {}
+    (it.folder / "work/code/go").touch()
+    assert it.finish()["outcome"] == "succeeded"
+    assert server.artifacts["logs/stdout.txt"] == b"said\n"
+    assert "smalt.digest.code" in server.runs["r1"]["tags"]
+
+
 def test_while_the_server_is_away_the_page_shows_what_it_does_not_have_yet(
     server: FakeTracking, tmp_path: Path
 ) -> None:

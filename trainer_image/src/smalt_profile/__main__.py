@@ -12,12 +12,15 @@ import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import TYPE_CHECKING, Optional, Sequence
+
+if TYPE_CHECKING:
+    from smalt_profile.profiling import Profile
 
 NO_TABLE = 3
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="smalt_profile", description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
@@ -27,15 +30,18 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--seconds", type=float, help="read for at most so long")
     parser.add_argument("--threads", type=int, default=2, help="threads that compute; default 2")
     parser.add_argument("--memory", type=int, metavar="MIB", help="take no more memory than this for data")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """The exit code."""
+    options = _parser().parse_args(arguments)
     if options.memory:
         # Before anything is loaded. Whoever shares a container with this must not be killed for a hostile file.
         resource.setrlimit(resource.RLIMIT_DATA, (options.memory << 20, options.memory << 20))
     # Read when numpy is imported: pools of its own would only get in the way of ours, and each costs memory.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from smalt_profile.document import encoded
     from smalt_profile.limits import Limits
-    from smalt_profile.page import page
     from smalt_profile.problems import ProfileProblem
     from smalt_profile.profiling import profile
 
@@ -58,11 +64,20 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         limit = f"the {options.memory} MiB that there are for it" if options.memory else "the memory that there is"
         print(json.dumps({"problem": f"'{options.file.name}' takes more than {limit} to be read"}))
         return NO_TABLE
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "profile.json").write_bytes(encoded(made))
+    _write(made, options.out)
+    return 0
+
+
+def _write(made: Profile, folder: Path) -> None:
+    """Both files, and the summary on standard output."""
+    from smalt_profile.document import encoded
+    from smalt_profile.page import page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "profile.json").write_bytes(encoded(made))
     if made.sample:
-        (options.out / "sample.json").write_text(made.sample, encoding="utf-8")
-    (options.out / "report.html").write_text(page(made), encoding="utf-8", errors="replace")
+        (folder / "sample.json").write_text(made.sample, encoding="utf-8")
+    (folder / "report.html").write_text(page(made), encoding="utf-8", errors="replace")
     summary = {
         "rows": made.rows,
         "columns": made.all_columns,
@@ -71,7 +86,6 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         "stoppedBy": made.stopped or None,
     }
     print(json.dumps(summary))
-    return 0
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ def _places(variables: dict[str, str], command: str) -> Places:
     return Places(Path(root), Path(root) / words, groups)
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Parse and do; the exit code."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="smalt_trainer", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -60,8 +59,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     )
     registration.add_argument("--cache", type=Path, help="a folder that keeps packages for others")
     registration.add_argument("--into", type=Path, help="where this step leaves its files")
-    options = parser.parse_args(arguments)
-    places = _places(dict(os.environ), options.command)
+    return parser
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Parse and do; the exit code."""
+    options = _parser().parse_args(arguments)
+    return _do(options, _places(dict(os.environ), options.command))
+
+
+def _do(options: argparse.Namespace, places: Places) -> int:
     # Imported when wanted: each container needs its own part, and a run begins the sooner.
     if options.command == "run":
         from smalt_trainer.training import run_training

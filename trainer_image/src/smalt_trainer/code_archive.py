@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator
 
+from smalt_trainer.addresses import address_problem, shown
 from smalt_trainer.contract import ArchiveCode
 from smalt_trainer.credentials import mounted
 from smalt_trainer.digests import file_sha256
-from smalt_trainer.download import HttpFile, address_problem, login, shown
+from smalt_trainer.download import HttpFile, login
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed
 from smalt_trainer.links import MOST_BYTES, MOST_FILES, refuse_links_that_leave
 from smalt_trainer.progress import Progress

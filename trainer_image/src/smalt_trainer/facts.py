@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, Mapping
 
+from smalt_trainer.addresses import shown
 from smalt_trainer.contract import Contract
-from smalt_trainer.download import shown
 from smalt_trainer.failures import RunFailed
 from smalt_trainer.places import Places
 

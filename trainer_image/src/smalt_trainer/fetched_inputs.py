@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, Mapping, Optional, Tuple
 
+from smalt_trainer.addresses import file_name, is_file_name, shown
 from smalt_trainer.artifacts import Altered, ArtifactStore
 from smalt_trainer.contract import Artifact, Input
 from smalt_trainer.credentials import mounted
 from smalt_trainer.digests import Entry, inside, manifest, manifest_digest
-from smalt_trainer.download import download, file_name, is_file_name, login, shown
+from smalt_trainer.download import download, login
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed
 from smalt_trainer.inputs import Ready, check_kind, entries_of_path, ready
 from smalt_trainer.progress import Progress

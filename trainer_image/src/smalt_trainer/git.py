@@ -20,10 +20,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Callable, List, Mapping, Optional, Tuple
 
+from smalt_trainer.addresses import LOOPBACK
 from smalt_trainer.code import file_name_problem
 from smalt_trainer.contract import GitCode
 from smalt_trainer.credentials import Login, login, scrubbed
-from smalt_trainer.download import LOOPBACK
 from smalt_trainer.failures import ANOTHER_NAME, RunFailed
 from smalt_trainer.links import MOST_BYTES, MOST_FILES, refuse_links_that_leave, too_large, too_many
 

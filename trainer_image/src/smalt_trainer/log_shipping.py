@@ -21,8 +21,10 @@ _SHARE = 20.0
 class LogShipper:
     """Writes each file anew when it has changed; the last word is the recorder's, at the end."""
 
-    def __init__(self, logs: Path, artifacts: Path, store: Callable[[str, BinaryIO], None]) -> None:
-        self._logs, self._artifacts, self._store = logs, artifacts, store
+    def __init__(
+        self, logs: Path, artifacts: Path, store: Callable[[str, BinaryIO], None], more: Callable[[], None]
+    ) -> None:
+        self._logs, self._artifacts, self._store, self._more = logs, artifacts, store, more
         self._states: dict[str, Tuple[int, int]] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="logs", daemon=True)
@@ -42,6 +44,7 @@ class LogShipper:
         while not self._over.wait(pause):
             began = time.monotonic()
             self.ship()
+            self._do_more()
             pause = max(EVERY, _SHARE * (time.monotonic() - began))
 
     def ship(self) -> None:
@@ -53,7 +56,7 @@ class LogShipper:
             with stream:
                 status = os.fstat(stream.fileno())
                 state = (status.st_size, status.st_mtime_ns)
-                if not status.st_size or self._states.get(name) == state:
+                if self._states.get(name) == state:
                     continue
                 try:
                     self._store(name, stream)
@@ -61,9 +64,32 @@ class LogShipper:
                 except (Unreachable, Refused, Unreadable):
                     continue
 
-    def _files(self) -> Iterator[Tuple[str, Path]]:
+    def _do_more(self) -> None:
+        try:
+            if not self._over.is_set():
+                self._more()
+        except (Unreachable, Refused, Unreadable):
+            return  # as with files, the recorder tries again at the end
+
+    def whole(self) -> list[str]:
+        """The logs that were stored to their end. They only grow, so that their size tells; of artifacts it does not."""
+        found = []
+        for name, path in self._logs_of_script():
+            state = self._states.get(name)
+            stream = open_plain(path)
+            if stream is None:
+                continue
+            with stream:
+                if state is not None and state[0] == os.fstat(stream.fileno()).st_size:
+                    found.append(name)
+        return found
+
+    def _logs_of_script(self) -> Iterator[Tuple[str, Path]]:
         for name in ("stdout.txt", "stderr.txt"):
             yield f"logs/{name}", self._logs / name
+
+    def _files(self) -> Iterator[Tuple[str, Path]]:
+        yield from self._logs_of_script()
         if self._artifacts.is_dir():
             try:
                 yield from files_below(self._artifacts, self._artifacts.parent, [])

@@ -12,8 +12,9 @@ import shutil
 import tempfile
 import time
 import traceback
+from functools import partial
 from pathlib import Path
-from typing import Callable, Iterable, MutableMapping, Optional
+from typing import Callable, Iterable, Mapping, MutableMapping, Optional
 
 from smalt_trainer.board import FINALIZING, RUNNING, SYSTEM, Board
 from smalt_trainer.contract import Contract, read_contract
@@ -47,6 +48,8 @@ from smalt_trainer.tracking import Tracking
 from smalt_trainer.trust import BUNDLE, extend_trust
 
 _GLANCE = 0.02
+# Where the script waits too.
+_SHORT_GLANCE = 0.005
 # A message has room for so many files by name.
 _NAMED = 3
 
@@ -128,7 +131,8 @@ class Recorder:
         self._report_so_far("while the script ran", "ResultsNotStored", contract)
         self.shipper = Shipper(self.tracking, recording.run, Spool(self.places.spool), say, self.board)
         self.shipper.start()
-        self.logs = LogShipper(self.places.logs, self.places.artifacts, recording.show)
+        more = partial(self._keep_what_is_known, recording)
+        self.logs = LogShipper(self.places.logs, self.places.artifacts, recording.show, more)
         self.logs.start()
         self.board.enter(RUNNING, "the script runs")
         brings = any(each.is_fetched for each in contract.inputs.values())
@@ -159,7 +163,7 @@ class Recorder:
     def _code_lies_there(self) -> bool:
         """Wait for it; false when the wrapper ended before, or the pod is to end and there is none."""
         while not self._digests().get("code"):
-            if is_held(self.places.training_lock) is False or self.stopping.wait(_GLANCE):
+            if is_held(self.places.training_lock) is False or self.stopping.wait(_SHORT_GLANCE):
                 return bool(self._digests().get("code"))
         return True
 
@@ -182,6 +186,17 @@ class Recorder:
             ) from error
 
     # --- while it runs ---
+
+    def _keep_what_is_known(self, recording: Recording) -> None:
+        """What need not wait for the script's end, so that the run's end need not wait for it; called now and then."""
+        digests = self._digests()
+        if "environment" not in digests:
+            return  # its record may be half written yet
+        self._keep_environment(recording)
+        recording.tag(_digest_tags(digests))
+
+    def _keep_environment(self, recording: Recording) -> None:
+        recording.store_folder(self.places.environment_record, "environment", self.places.exchange)
 
     def _wait_for_the_end(self) -> None:
         """Until the wrapper has ended; once the pod is to end, for as long as the script has to say goodbye."""
@@ -233,6 +248,7 @@ class Recorder:
         self.board.enter(FINALIZING, "the script has ended; its results are being stored")
         if self.logs:
             self.logs.stop()
+            recording.has(self.logs.whole())
         deadline = time.monotonic() + contract.finalizing
 
         def try_to(step: Callable[[], None], grace: float = GRACE_TO_STORE) -> None:
@@ -246,11 +262,11 @@ class Recorder:
 
         try_to(self._store_metrics)
         try_to(lambda: recording.store_folder(self.places.logs, "logs", self.places.exchange))
-        try_to(lambda: recording.store_folder(self.places.environment_record, "environment", self.places.exchange))
+        try_to(lambda: self._keep_environment(recording))
         try_to(lambda: recording.store_folder(self.places.artifacts, "", self.places.exchange))
         if not self.is_admitted and self._digests().get("code"):
             try_to(lambda: self._keep_code(contract, recording))
-        try_to(lambda: recording.tag(self._tags()))
+        try_to(lambda: recording.tag({**_digest_tags(self.outcome.digests), **self.warnings}))
         if self.rewriting and self.rewriting.has_children:
             try_to(lambda: recording.end_children(status_of(self.outcome)))
         try_to(lambda: self._store_outputs(recording))
@@ -292,10 +308,6 @@ class Recorder:
                 )
         except RunFailed as failure:
             self.outcome.fail(failure)
-
-    def _tags(self) -> dict[str, str]:
-        plain = [(name, value) for name, value in self.outcome.digests.items() if name != "data"]
-        return {**{f"smalt.digest.{name}": str(digest) for name, digest in plain}, **self.warnings}
 
     def _store_metrics(self) -> None:
         """Ship the rest, then read back the latest values: plain mlflow may have logged some of its own."""
@@ -346,6 +358,10 @@ class Recorder:
 def recorder_logs(contract: Contract) -> str:
     """How to read what the recorder has said."""
     return f"kubectl logs -n {contract.namespace} job/{contract.name}-{contract.attempt} -c recorder"
+
+
+def _digest_tags(digests: Mapping[str, object]) -> dict[str, str]:
+    return {f"smalt.digest.{name}": str(digest) for name, digest in digests.items() if name != "data"}
 
 
 def _labels(contract: Contract) -> dict[str, str]:

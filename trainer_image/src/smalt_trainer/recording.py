@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Mapping, Optional
+from typing import BinaryIO, Iterable, Mapping, Optional
 
 from smalt_trainer.contract import Contract, parameter_text
 from smalt_trainer.digests import files_below, manifest_text
@@ -32,6 +32,7 @@ class Recording:
 
     def __post_init__(self) -> None:
         self._stored: set[str] = set()
+        self._tags: dict[str, str] = {}
         # What is not kept and why, by the name it would have had: the rest is stored all the same.
         self.lost: dict[str, str] = {}
 
@@ -56,9 +57,11 @@ class Recording:
         return f"mlflow-artifacts:/{self.experiment}/{self.run}/artifacts/outputs/{name}"
 
     def tag(self, tags: Mapping[str, str]) -> None:
-        """Attach what became known later."""
-        if tags:
-            self.tracking.log_batch(self.run, tags=dict(tags))
+        """Attach what became known later; what it has already is not sent again."""
+        new = {name: value for name, value in tags.items() if self._tags.get(name) != value}
+        if new:
+            self.tracking.log_batch(self.run, tags=new)
+            self._tags.update(new)
 
     def store_folder(self, folder: Path, below: str, root: Path) -> None:
         """Store every file of a folder; which of them cannot be, as what lies outside of `root`, is in `lost`."""
@@ -79,6 +82,10 @@ class Recording:
     def show(self, name: str, stream: BinaryIO) -> None:
         """Store a file as it is now; it is stored again when it is complete."""
         self.tracking.upload(self.experiment, self.run, name, stream)
+
+    def has(self, names: Iterable[str]) -> None:
+        """Those were shown to their end, and need not be stored again."""
+        self._stored.update(names)
 
     def store_output(self, output: Output) -> bool:
         """Store an output's files and, only when they are all there, its manifest; true when they are."""

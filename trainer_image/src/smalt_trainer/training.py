@@ -29,7 +29,7 @@ from smalt_trainer.stopping import Stopping
 from smalt_trainer.termination import Outcome, termination_message, write_termination
 from smalt_trainer.trust import extend_trust
 
-_GLANCE = 0.02
+_GLANCE = 0.005
 # The recorder gives up by itself after limits.finalizing; it may have been started so much later.
 _LATE = 300.0
 
@@ -44,9 +44,10 @@ class Training:
     def run(self, contract_file: Optional[Path] = None) -> int:
         """Everything; 0 when the script succeeded, else 1. Its last words are written in every case."""
         contract: Optional[Contract] = None
+        lock: Optional[int] = None
         try:
             self.stopping.preparing = True
-            hold(self.places.training_lock)
+            lock = hold(self.places.training_lock)
             contract = read_contract(contract_file or self.places.contract)
             self._work(contract)
         except Exception as error:
@@ -59,6 +60,8 @@ class Training:
             if self.outcome.succeeded
             else f"failed: {self.outcome.reason}: {self.outcome.message}"
         )
+        if lock is not None:
+            os.close(lock)  # all is said and laid down: the recorder need not wait for this process to be taken down
         return 0 if self.outcome.succeeded else 1
 
     def _work(self, contract: Contract) -> None:

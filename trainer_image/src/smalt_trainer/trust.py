@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 from typing import List, MutableMapping
 
@@ -28,6 +27,8 @@ def extend_trust(variables: MutableMapping[str, str], scratch: Path, next_step: 
 
 def _bundle(file: Path, next_step: str) -> bytes:
     """The certificates, or RunFailed with what is wrong with the ConfigMap that should hold them."""
+    import ssl  # most have no bundle, and every run waits for what is loaded
+
     cause: Exception
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=str(file))
@@ -45,6 +46,8 @@ def _bundle(file: Path, next_step: str) -> bytes:
 
 def _system(variables: MutableMapping[str, str]) -> List[bytes]:
     """What the image trusts by itself: its own choice first, then the places that systems use."""
+    import ssl
+
     named = variables.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
     for place in [named, *_SYSTEM]:
         if place and Path(place).is_file():

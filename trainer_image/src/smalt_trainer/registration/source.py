@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any, Mapping, MutableMapping, Tuple
 
+from smalt_trainer.addresses import file_name, shown
 from smalt_trainer.artifacts import Altered, ArtifactStore
 from smalt_trainer.credentials import mounted
 from smalt_trainer.digests import Entry, manifest, manifest_digest
-from smalt_trainer.download import download, file_name, login, shown
+from smalt_trainer.download import download, login
 from smalt_trainer.failures import RunFailed
 from smalt_trainer.fetched_inputs import check_names
 from smalt_trainer.progress import Progress
