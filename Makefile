@@ -7,7 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SYSTEM := PYTHONPATH=tests CLUSTER=$(CLUSTER) $(PYTHON)
-export PYTHONDONTWRITEBYTECODE := 1
+# Compiled once, and out of the way of images, whose contents are the folders that they copy.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/compiled
+export PYTHONDONTWRITEBYTECODE :=
 export CLUSTER
 # Two processes: one has all that shares the cluster, in order; the other the rest, file by file; who is done first helps.
 TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support.compiled import compiled
 from support.run_pod import SOURCE
 
 
@@ -46,7 +47,7 @@ class FetchPod:
             env={
                 "PATH": os.environ["PATH"],
                 "SMALT_ROOT": str(self.folder),
-                "PYTHONDONTWRITEBYTECODE": "1",
+                **compiled(),
                 **self.variables,
             },
             stdout=subprocess.PIPE,

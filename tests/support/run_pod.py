@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from support.compiled import compiled
 from support.tracking import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,14 +48,14 @@ class RunPod:
         self.variables = {
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "HOME": str(folder / "home"),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            **compiled(),
             "SMALT_ROOT": str(folder),
             "SMALT_CONTROL_GROUPS": str(folder / "cgroup"),
         }
         self.port = free_port()
         self.recorder_tools = SOURCE
         self.recorder_variables = {
-            "PYTHONDONTWRITEBYTECODE": "1",
+            **compiled(),
             "SMALT_ROOT": str(folder),
             "SMALT_PAGE_PORT": str(self.port),
             **tracking,

@@ -13,6 +13,8 @@ from prometheus_client.exposition import choose_encoder
 
 # A loop that has not turned for so long is stuck: everything it does is short, or waits without blocking it.
 STUCK_SECONDS = 30.0
+# Until it hears that it is to stop.
+STOPS_WITHIN = 0.05
 
 
 class Health:
@@ -57,7 +59,9 @@ class ProbeServer:
 
     def __init__(self, port: int, health: Health, registry: CollectorRegistry) -> None:
         self._server = _Server(("", port), _handler(health, registry))
-        self._thread = threading.Thread(target=self._server.serve_forever, name="probes", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(STOPS_WITHIN,), name="probes", daemon=True
+        )
 
     @property
     def port(self) -> int:

@@ -158,6 +158,7 @@ async def test_a_defect_is_told_and_the_next_round_tries_again(
     assert "a defect" in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_thousand_runs_are_spread_over_the_round_and_their_silence_takes_few_places(
     pods: Pods, woken: Woken
 ) -> None:

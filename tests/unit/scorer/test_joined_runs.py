@@ -499,6 +499,7 @@ def test_runs_that_take_long_to_begin_keep_nobody_waiting(monkeypatch: pytest.Mo
     assert [len(part) for part in script.parts] == [1] * 5
 
 
+@pytest.mark.slow
 def test_runs_that_take_long_are_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "WHOLE_SECONDS", 0.25)
     text = "import time\ndef run(at):\n  model.predict(rows[:1])\n  time.sleep(0.05)\n  return at"

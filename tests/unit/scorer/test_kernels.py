@@ -127,6 +127,7 @@ def test_linear_regressions_of_any_width_and_number_of_targets(width: int, targe
     check(fitted(LINEAR["Ridge"](fit_intercept=False), targets=targets, width=width), {"predict"}, width=width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -226,6 +227,7 @@ STRANGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", STRANGE.values(), ids=STRANGE)
 @pytest.mark.parametrize(
     "model",

@@ -11,6 +11,7 @@ import pickle
 import sys
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,10 @@ from smalt_scorer.protocols.question import BadRequest, UnsupportedType
 from support import served_models as made
 
 TWO = numpy.array([[0.0, 0.0]], dtype="float32")
-LINEAR = made.joblib_file(made.linear())
+
+
+def linear() -> bytes:
+    return made.joblib_file(made.linear())
 
 
 def loaded(folder: Path, files: dict[str, bytes], named: str | None = None) -> LoadedModel:
@@ -61,51 +65,55 @@ def rounded(answered: Any) -> Any:
     return {name: numpy.round(numpy.array(values), 5).tolist() for name, values in answered.items()}
 
 
-SUMS = {
-    "joblib": {"model.joblib": LINEAR},
-    "packed": {"deep/er/model.joblib": made.joblib_file(made.linear(), 3)},
-    "xz": {"model.pkl": made.joblib_file(made.linear(), ("xz", 3))},
-    "pickle": {"model.pkl": made.pickle_file(made.linear()), "README.md": b"about"},
-    "any name": {"weights": LINEAR},
-    "skops": {"model.skops": made.skops_file(made.linear())},
-    "onnx": {"model.onnx": made.onnx_file(made.linear(), TWO)},
-    "named": {"model.joblib": made.joblib_file(made.named())},
+# Made when asked for: whoever collects tests need not wait for it.
+SUMS: dict[str, Callable[[], dict[str, bytes]]] = {
+    "joblib": lambda: {"model.joblib": linear()},
+    "packed": lambda: {"deep/er/model.joblib": made.joblib_file(made.linear(), 3)},
+    "xz": lambda: {"model.pkl": made.joblib_file(made.linear(), ("xz", 3))},
+    "pickle": lambda: {"model.pkl": made.pickle_file(made.linear()), "README.md": b"about"},
+    "any name": lambda: {"weights": linear()},
+    "skops": lambda: {"model.skops": made.skops_file(made.linear())},
+    "onnx": lambda: {"model.onnx": made.onnx_file(made.linear(), TWO)},
+    "named": lambda: {"model.joblib": made.joblib_file(made.named())},
 }
 
 
 @pytest.mark.parametrize("files", SUMS.values(), ids=SUMS)
-def test_a_model_of_any_format_predicts(files: dict[str, bytes], tmp_path: Path) -> None:
-    assert rounded(answer(loaded(tmp_path, files), {"data": [[1, 1], [2, 0]]})) == {"predictions": [3.0, 2.0]}
+def test_a_model_of_any_format_predicts(files: Callable[[], dict[str, bytes]], tmp_path: Path) -> None:
+    assert rounded(answer(loaded(tmp_path, files()), {"data": [[1, 1], [2, 0]]})) == {"predictions": [3.0, 2.0]}
 
 
 @pytest.mark.parametrize(
     "body", [[[1, 1]], {"inputs": [[1, 1]]}, {"input_data": {"columns": [0, 1], "index": [0], "data": [[1, 1]]}}]
 )
 def test_rows_come_in_all_the_usual_bodies(body: Any, tmp_path: Path) -> None:
-    assert rounded(answer(loaded(tmp_path, SUMS["joblib"]), body)) == {"predictions": [3.0]}
+    assert rounded(answer(loaded(tmp_path, SUMS["joblib"]()), body)) == {"predictions": [3.0]}
 
 
 @pytest.mark.parametrize("body", [{"inputs": {"visits": [1], "age": [1]}}, {"data": [{"visits": 1, "age": 1}]}])
 @pytest.mark.filterwarnings("error")
 def test_a_model_of_a_dataframe_gets_named_columns(body: Any, tmp_path: Path) -> None:
-    assert rounded(answer(loaded(tmp_path, SUMS["named"]), body)) == {"predictions": [3.0]}
+    assert rounded(answer(loaded(tmp_path, SUMS["named"]()), body)) == {"predictions": [3.0]}
 
 
 CUSTOMER = [31, 10.5, "Rome"]
-CUSTOMERS = {
-    "joblib": ({"model.joblib": made.joblib_file(made.customers())}, None),
-    "with a schema": ({"model.joblib": made.joblib_file(made.customers()), "schema.json": made.schema_file()}, None),
-    "skops": ({"model.skops": made.skops_file(made.customers())}, "skops"),
-    "onnx": ({"model.onnx": made.onnx_customers()}, "onnx"),
-    "onnx with a schema": ({"model.onnx": made.onnx_customers(), "schema.json": made.schema_file()}, "onnx"),
+CUSTOMERS: dict[str, tuple[Callable[[], dict[str, bytes]], str | None]] = {
+    "joblib": (lambda: {"model.joblib": made.joblib_file(made.customers())}, None),
+    "with a schema": (
+        lambda: {"model.joblib": made.joblib_file(made.customers()), "schema.json": made.schema_file()},
+        None,
+    ),
+    "skops": (lambda: {"model.skops": made.skops_file(made.customers())}, "skops"),
+    "onnx": (lambda: {"model.onnx": made.onnx_customers()}, "onnx"),
+    "onnx with a schema": (lambda: {"model.onnx": made.onnx_customers(), "schema.json": made.schema_file()}, "onnx"),
 }
 
 
 @pytest.mark.parametrize(("files", "named"), CUSTOMERS.values(), ids=CUSTOMERS)
 def test_a_pipeline_of_texts_and_numbers_answers_as_the_estimator_does(
-    files: dict[str, bytes], named: str | None, tmp_path: Path
+    files: Callable[[], dict[str, bytes]], named: str | None, tmp_path: Path
 ) -> None:
-    model, expected = loaded(tmp_path, files, named), made.customers()
+    model, expected = loaded(tmp_path, files(), named), made.customers()
     rows = [
         [int(age), None if numpy.isnan(spend) else spend, city] for age, spend, city in made.CUSTOMERS.values.tolist()
     ]
@@ -117,9 +125,9 @@ def test_a_pipeline_of_texts_and_numbers_answers_as_the_estimator_does(
 
 @pytest.mark.parametrize(("files", "named"), CUSTOMERS.values(), ids=CUSTOMERS)
 def test_a_wrong_type_is_told_by_column_even_without_a_schema(
-    files: dict[str, bytes], named: str | None, tmp_path: Path
+    files: Callable[[], dict[str, bytes]], named: str | None, tmp_path: Path
 ) -> None:
-    model = loaded(tmp_path, files, named)
+    model = loaded(tmp_path, files(), named)
     with pytest.raises(BadRequest, match="row 1, column 'city': 7 is a number, the model takes a text"):
         answer(model, {"data": [CUSTOMER, [31, 10.5, 7]]})
     with pytest.raises(BadRequest, match="row 0, column 'age': \"old\" is a text, the model takes a"):
@@ -186,7 +194,7 @@ def mlmodel(text: str) -> dict[str, bytes]:
     return {
         "MLmodel": text.encode(),
         "model.pkl": made.joblib_file(made.named()),
-        "model.onnx": SUMS["onnx"]["model.onnx"],
+        "model.onnx": SUMS["onnx"]()["model.onnx"],
     }
 
 
@@ -246,18 +254,18 @@ def test_an_mlflow_model_of_another_kind_says_which_package_is_missing(
 
 
 def test_a_format_that_is_said_is_the_only_one_that_is_tried(tmp_path: Path) -> None:
-    assert "register a ModelProto" in refused(tmp_path, {"model": LINEAR}, "onnx")
+    assert "register a ModelProto" in refused(tmp_path, {"model": linear()}, "onnx")
     assert "'model.joblib' cannot be loaded as a joblib model: it is an ONNX model" in refused(
-        tmp_path / "a", {"model.joblib": SUMS["onnx"]["model.onnx"]}
+        tmp_path / "a", {"model.joblib": SUMS["onnx"]()["model.onnx"]}
     )
-    assert "it is a skops file" in refused(tmp_path / "b", {"model.pkl": SUMS["skops"]["model.skops"]})
+    assert "it is a skops file" in refused(tmp_path / "b", {"model.pkl": SUMS["skops"]()["model.skops"]})
     assert "'model.onnx' cannot be loaded as an ONNX model: it is a pickle" in refused(
-        tmp_path / "c", {"model.onnx": LINEAR}
+        tmp_path / "c", {"model.onnx": linear()}
     )
     assert "'model.skops' cannot be loaded as a skops model: it is a pickle" in refused(
-        tmp_path / "d", {"model.skops": LINEAR}
+        tmp_path / "d", {"model.skops": linear()}
     )
-    assert "has no file MLmodel" in refused(tmp_path / "e", {"model.skops": LINEAR}, "mlflow")
+    assert "has no file MLmodel" in refused(tmp_path / "e", {"model.skops": linear()}, "mlflow")
     assert "format is 'h5', and joblib, mlflow, onnx, pickle, skl" in refused(
         tmp_path / "f", {"m.h5": b"\x89HDF"}, "h5"
     )
@@ -267,8 +275,8 @@ def test_a_format_that_is_said_is_the_only_one_that_is_tried(tmp_path: Path) -> 
     ("files", "told"),
     [
         ({"README.md": b"about", "b": b"x"}, "it has none"),
-        ({"a.joblib": LINEAR, "b.pkl": LINEAR}, "it has a.joblib, b.pkl"),
-        ({"a.joblib": LINEAR, "b.onnx": LINEAR}, "it has a.joblib, b.onnx"),
+        ({"a.joblib": linear(), "b.pkl": linear()}, "it has a.joblib, b.pkl"),
+        ({"a.joblib": linear(), "b.onnx": linear()}, "it has a.joblib, b.onnx"),
         ({"a.joblib": made.joblib_file({"not": "a model"})}, "holds a dict, which has no predict()"),
         ({"a.joblib": b""}, "'a.joblib' is empty"),
         ({"a.joblib": b"no pickle"}, "it is no such file (it begins with b'no pickl')"),
@@ -282,20 +290,20 @@ def test_what_is_no_model_is_told(files: dict[str, bytes], told: str, tmp_path: 
     assert told in refused(tmp_path, files)
 
 
-WHOLE = {
-    "model.joblib": made.joblib_file(made.customers()),
-    "model.pkl": made.pickle_file(made.customers()),
-    "packed.joblib": made.joblib_file(made.customers(), 3),
-    "xz.joblib": made.joblib_file(made.customers(), ("xz", 3)),
-    "model.skops": made.skops_file(made.customers()),
-    "model.onnx": made.onnx_file(made.classes(), TWO),
+WHOLE: dict[str, Callable[[], bytes]] = {
+    "model.joblib": lambda: made.joblib_file(made.customers()),
+    "model.pkl": lambda: made.pickle_file(made.customers()),
+    "packed.joblib": lambda: made.joblib_file(made.customers(), 3),
+    "xz.joblib": lambda: made.joblib_file(made.customers(), ("xz", 3)),
+    "model.skops": lambda: made.skops_file(made.customers()),
+    "model.onnx": lambda: made.onnx_file(made.classes(), TWO),
 }
 
 
 @pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("share", [0.1, 0.5, 1])
 def test_a_file_that_is_cut_short_is_told(name: str, share: float, tmp_path: Path) -> None:
-    content = WHOLE[name][:-1]
+    content = WHOLE[name]()[:-1]
     assert f"'{name}'" in refused(tmp_path, {name: content[: int(len(content) * share)]})
 
 
@@ -307,28 +315,29 @@ def archive(members: dict[str, bytes], packed: int = zipfile.ZIP_DEFLATED) -> by
     return written.getvalue()
 
 
-SMALL = b"\0" * (65 << 20)
+def small() -> bytes:
+    return b"\0" * (65 << 20)
 
 
-TRAPS = [
-    ("m.skops", archive({"schema.json": b"{}", "1.npy": SMALL}), "more than 200 times its size"),
-    ("m.skops", archive({"schema.json": b"{}", "../../x.npy": b""}), "'../../x.npy', which lies outside"),
-    ("m.skops", archive({"schema.json": b"{}", "/etc/x": b""}), "'/etc/x', which lies outside"),
-    ("m.skops", archive({"schema.json": b"{}"}), "cannot be loaded as a skops model"),
-    ("m.skops", archive({"schema.json": b"[" * 100_000}), "cannot be loaded as a skops model"),
-    ("m.skops", archive({"model.pkl": LINEAR}), "it is a zip archive"),
-    ("m.joblib", zlib.compress(SMALL), "more than 200 times its size"),
-    ("m.joblib", gzip.compress(SMALL), "more than 200 times its size"),
-    ("m.joblib", bz2.compress(SMALL), "more than 200 times its size"),
-    ("m.joblib", lzma.compress(SMALL), "more than 200 times its size"),
-    ("m.joblib", gzip.compress(b"no pickle"), "cannot be loaded as a joblib model"),
-    ("m.onnx", b"\x08\x09" + b"\xff" * 100, "cannot be loaded as an ONNX model"),
+TRAPS: list[tuple[str, Callable[[], bytes], str]] = [
+    ("m.skops", lambda: archive({"schema.json": b"{}", "1.npy": small()}), "more than 200 times its size"),
+    ("m.skops", lambda: archive({"schema.json": b"{}", "../../x.npy": b""}), "'../../x.npy', which lies outside"),
+    ("m.skops", lambda: archive({"schema.json": b"{}", "/etc/x": b""}), "'/etc/x', which lies outside"),
+    ("m.skops", lambda: archive({"schema.json": b"{}"}), "cannot be loaded as a skops model"),
+    ("m.skops", lambda: archive({"schema.json": b"[" * 100_000}), "cannot be loaded as a skops model"),
+    ("m.skops", lambda: archive({"model.pkl": linear()}), "it is a zip archive"),
+    ("m.joblib", lambda: zlib.compress(small()), "more than 200 times its size"),
+    ("m.joblib", lambda: gzip.compress(small()), "more than 200 times its size"),
+    ("m.joblib", lambda: bz2.compress(small()), "more than 200 times its size"),
+    ("m.joblib", lambda: lzma.compress(small()), "more than 200 times its size"),
+    ("m.joblib", lambda: gzip.compress(b"no pickle"), "cannot be loaded as a joblib model"),
+    ("m.onnx", lambda: b"\x08\x09" + b"\xff" * 100, "cannot be loaded as an ONNX model"),
 ]
 
 
 @pytest.mark.parametrize(("name", "content", "told"), TRAPS, ids=range(len(TRAPS)))
-def test_a_trap_is_not_opened(name: str, content: bytes, told: str, tmp_path: Path) -> None:
-    assert told in refused(tmp_path, {name: content})
+def test_a_trap_is_not_opened(name: str, content: Callable[[], bytes], told: str, tmp_path: Path) -> None:
+    assert told in refused(tmp_path, {name: content()})
 
 
 def test_a_graph_whose_weights_lie_outside_is_refused(tmp_path: Path) -> None:
@@ -377,12 +386,12 @@ def test_a_type_that_nobody_trusts_is_named_and_only_loaded_when_named(
     ],
 )
 def test_a_schema_that_does_not_fit_is_told(schema: bytes, told: str, tmp_path: Path) -> None:
-    assert told in refused(tmp_path, {"model.joblib": WHOLE["model.joblib"], "schema.json": schema})
+    assert told in refused(tmp_path, {"model.joblib": WHOLE["model.joblib"](), "schema.json": schema})
 
 
 def test_a_schema_gives_names_to_a_model_of_arrays(tmp_path: Path) -> None:
     columns = {"inputs": [{"name": "age", "type": "integer"}, {"name": "visits", "type": "number"}]}
-    model = loaded(tmp_path, {"m.joblib": LINEAR, "schema.json": made.schema_file(columns)})
+    model = loaded(tmp_path, {"m.joblib": linear(), "schema.json": made.schema_file(columns)})
     assert rounded(answer(model, {"data": [{"visits": 1.0, "age": 1}]})) == {"predictions": [3.0]}
     columns["inputs"].append({"name": "target", "type": "number"})
     assert "has 3 columns, and the model was trained with 2" in refused(
@@ -431,7 +440,7 @@ def test_boosting_on_categories_takes_texts() -> None:
 
 
 def test_a_value_that_only_the_model_can_refuse_is_the_callers_affair(tmp_path: Path) -> None:
-    model = loaded(tmp_path, SUMS["joblib"])
+    model = loaded(tmp_path, SUMS["joblib"]())
     with pytest.raises(Refused, match="Input X contains NaN"):
         answer(model, {"data": [[1, None]]})
     strict = make_pipeline(ColumnTransformer([("x", OneHotEncoder(), ["t"])]), LogisticRegression()).fit(
@@ -461,7 +470,7 @@ def test_a_value_that_only_the_model_can_refuse_is_the_callers_affair(tmp_path: 
 )
 def test_a_body_that_cannot_be_scored_is_told_why(body: bytes, told: str, tmp_path: Path) -> None:
     with pytest.raises(BadRequest) as caught:
-        score.question(body, loaded(tmp_path, SUMS["joblib"]))
+        score.question(body, loaded(tmp_path, SUMS["joblib"]()))
     assert told in str(caught.value)
 
 
@@ -488,7 +497,7 @@ ROW = {"age": 31, "spend": None, "city": "Rome"}
 )
 @pytest.mark.parametrize("schema", [True, False])
 def test_every_body_of_mlflow_is_taken(body: Any, schema: bool, tmp_path: Path) -> None:
-    model = loaded(tmp_path, CUSTOMERS["with a schema" if schema else "joblib"][0])
+    model = loaded(tmp_path, CUSTOMERS["with a schema" if schema else "joblib"][0]())
     is_csv = isinstance(body, str)
     sent = body.encode() if is_csv else json.dumps(body).encode()
     assert invoke(model, sent, "text/csv; charset=utf-8" if is_csv else "application/json") == {
@@ -526,14 +535,14 @@ def test_a_body_of_mlflow_that_cannot_be_predicted_is_told_why(
     body: bytes, kind: str, told: str, tmp_path: Path
 ) -> None:
     with pytest.raises(BadRequest) as caught:
-        invoke(loaded(tmp_path, CUSTOMERS["with a schema"][0]), body, kind)
+        invoke(loaded(tmp_path, CUSTOMERS["with a schema"][0]()), body, kind)
     assert told in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/xml", "text/csv; charset=latin-1"])
 def test_another_content_type_is_refused(kind: str, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedType):
-        invoke(loaded(tmp_path, SUMS["joblib"]), b"{}", kind)
+        invoke(loaded(tmp_path, SUMS["joblib"]()), b"{}", kind)
 
 
 def test_several_outputs_are_an_object_for_each_row(tmp_path: Path) -> None:

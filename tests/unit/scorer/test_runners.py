@@ -40,6 +40,7 @@ def own_alarm(question: str) -> str:
     return question
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_handled", [True, False])
 def test_an_alarm_that_a_call_leaves_behind_rings_in_nobody_elses(is_handled: bool) -> None:
     def run(question: Any) -> Any:

@@ -141,6 +141,7 @@ def test_a_large_file_goes_through_in_pieces_either_way(
     assert client("GET", "/api/2.0/after") == (200, b"")
 
 
+@pytest.mark.slow
 def test_a_server_that_restarts_is_waited_for(upstream: Upstream, client: Callable[..., tuple[int, bytes]]) -> None:
     upstream.statuses = [503, 502, 401]
     upstream.drops = 2

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Optional
 
 _LONGEST = 300
+# Seconds until a server hears that it is to stop, for which its container's end would otherwise wait ten times as long.
+STOPS_WITHIN = 0.05
 ENVIRONMENT = "the environment is being made"
 FETCHING = "what the run needs is being fetched"
 
@@ -49,7 +51,9 @@ class Announcing:
 
     def __enter__(self) -> Announcing:
         if self._server:
-            threading.Thread(target=self._server.serve_forever, name="status", daemon=True).start()
+            threading.Thread(
+                target=self._server.serve_forever, args=(STOPS_WITHIN,), name="status", daemon=True
+            ).start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,6 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Callable, Mapping, Optional
 
+from smalt_trainer.announcing import STOPS_WITHIN
 from smalt_trainer.board import Board
 
 PORT = 9400
@@ -36,7 +37,7 @@ class Page:
         except OSError as error:
             self.say(f"port {port} cannot be had ({error}): metrics of the running script are in MLflow alone")
             return None
-        threading.Thread(target=self._server.serve_forever, name="page", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(STOPS_WITHIN,), name="page", daemon=True).start()
         return int(self._server.server_address[1])
 
     def stop(self) -> None:

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 
+from smalt_trainer.announcing import STOPS_WITHIN
 from smalt_trainer.rewriting import Answered, Rewriting
 from smalt_trainer.spool import Point
 from smalt_trainer.tracking import Tracking
@@ -70,7 +71,7 @@ class Proxy:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, name="proxy", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(STOPS_WITHIN,), name="proxy", daemon=True).start()
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def stop(self) -> None:
