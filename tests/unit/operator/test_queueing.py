@@ -217,6 +217,7 @@ def test_runs_that_work_when_the_limit_comes_have_a_place_each() -> None:
     assert admission.queue["admitted"] == ["busy", "new"]
 
 
+@pytest.mark.slow
 def test_a_queue_of_ten_thousand_finished_runs_is_as_quick_to_decide() -> None:
     """Counted, not timed: nothing that was finished is looked at."""
     store = store_of(limited(limit=1), experiment(), asking("new"))

@@ -236,6 +236,7 @@ def test_a_run_over_its_time_after_its_prediction_is_interrupted_alone() -> None
     assert isinstance(answers[0], TookTooLong) and answers[1:] == [1, 2]
 
 
+@pytest.mark.slow
 def test_time_that_others_take_is_nobodys() -> None:
     text = "import time\ndef run(at):\n  time.sleep(0.015)\n  model.predict(rows[:1])\n  time.sleep(0.3)\n  return at"
     script = Scripted(text, 1.0, model=copy.deepcopy(FITTED["linear"]), rows=ROWS)

@@ -335,6 +335,7 @@ TRAPS: list[tuple[str, Callable[[], bytes], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "content", "told"), TRAPS, ids=range(len(TRAPS)))
 def test_a_trap_is_not_opened(name: str, content: Callable[[], bytes], told: str, tmp_path: Path) -> None:
     assert told in refused(tmp_path, {name: content()})

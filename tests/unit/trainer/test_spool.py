@@ -213,6 +213,7 @@ def test_importing_the_recorder_brings_in_nothing_heavy() -> None:
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_a_script_that_logs_all_the_time_asks_the_server_once_in_a_while(spool: Path) -> None:
     server = FakeServer()
     server.takes = 0.02  # in which the script logs again
