@@ -49,7 +49,8 @@ check-generated:
 
 # Beside each other, and what takes many seconds is left to `make test`. Halves by folder, so that neither loads the other's.
 WITH_MODELS := tests/unit/scorer tests/unit/profile tests/unit/card
-QUICK := $(BIN)/python -m pytest -q -m "not controlplane and not cluster and not slow"
+# Plugins of tests that these are not.
+QUICK := $(BIN)/python -m pytest -q -p no:schemathesis -p no:anyio -m "not controlplane and not cluster and not slow"
 
 check-models:
 	$(QUICK) $(WITH_MODELS)
