@@ -7,9 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SYSTEM := PYTHONPATH=tests CLUSTER=$(CLUSTER) $(PYTHON)
-# Compiled once, and out of the way of images, whose contents are the folders that they copy.
-export PYTHONPYCACHEPREFIX := $(CURDIR)/build/compiled
+# Sources are compiled once, beside them, for every Python that a test starts; images leave that out.
 export PYTHONDONTWRITEBYTECODE :=
+SOURCES := operator trainer_image scorer_image tracking_image tests
 export CLUSTER
 # Two processes: one has all that shares the cluster, in order; the other the rest, file by file; who is done first helps.
 TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
@@ -89,6 +89,7 @@ setup: $(READY) ## the virtualenv alone
 
 clean: ## remove what was built here (the cache folder of binaries and images stays)
 	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): requirements/dev.txt
 	@$(SYSTEM) -m cluster virtualenv $(VENV)

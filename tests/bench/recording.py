@@ -17,7 +17,6 @@ from pathlib import Path
 
 from bench.rows import CannotMeasure, Row
 from cluster.progress import step
-from support.compiled import compiled
 from support.run_pod import SOURCE, RunPod, mlflow_variables
 from support.tracking import TrackingServer
 
@@ -133,7 +132,7 @@ def _plain(script: str, variables: dict[str, str]) -> str:
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(SOURCE),
-        **compiled(),
+        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         **variables,
     }

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import pytest
 
-from support.compiled import compiled
 from support.tracking import REPOSITORY, SOURCE, USERS, TrackingServer, tracking_environment
 from support.tracking_client import ask, basic
 
@@ -54,7 +53,7 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
         (folder / name).write_text(secrets.token_urlsafe(24))
     listed = subprocess.run(
         [str(tracking_environment()), str(REPOSITORY / "tests/support/tracking_routes.py"), str(folder), str(folder)],
-        env={"PYTHONPATH": str(SOURCE), "PATH": os.environ["PATH"], **compiled()},
+        env={"PYTHONPATH": str(SOURCE), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
         check=True,
         capture_output=True,
         text=True,

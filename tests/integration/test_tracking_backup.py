@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from support.compiled import compiled
 from support.postgres import Postgres
 from support.tracking import SOURCE, TrackingServer, tracking_environment
 from support.tracking_client import ask
@@ -21,7 +20,7 @@ RUNS = 20
 
 def command(server: TrackingServer, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """As `kubectl exec` runs it beside the server."""
-    environment = {"PYTHONPATH": str(SOURCE), **compiled(), "SMALT_DATA": str(server.data)}
+    environment = {"PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1", "SMALT_DATA": str(server.data)}
     asked = [str(tracking_environment()), "-m", "smalt_tracking", *arguments]
     return subprocess.run(asked, env=environment, input=given, capture_output=True)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.compiled import compiled
 from support.run_pod import SOURCE
 
 
@@ -47,7 +46,7 @@ class FetchPod:
             env={
                 "PATH": os.environ["PATH"],
                 "SMALT_ROOT": str(self.folder),
-                **compiled(),
+                "PYTHONDONTWRITEBYTECODE": "1",
                 **self.variables,
             },
             stdout=subprocess.PIPE,

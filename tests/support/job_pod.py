@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from cluster.paths import REPOSITORY
-from support.compiled import compiled
 
 Json = dict[str, Any]
 # The entrypoint of the trainer image.
@@ -55,7 +54,7 @@ class JobPod:
         words = [self._placed(each, own) for each in (*command[1:], *container.get("args", []))]
         variables = {each["name"]: self._value(each, own) for each in container.get("env", [])}
         variables |= {"HOME": str(home), "TMPDIR": str(home), "SMALT_ROOT": str(self.root), "PATH": os.environ["PATH"]}
-        variables |= compiled()
+        variables |= {"PYTHONDONTWRITEBYTECODE": "1"}
         return subprocess.run([sys.executable, *words], env=variables, cwd=home, capture_output=True, text=True)
 
     def _placed(self, word: str, own: set[str]) -> str:

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from support.compiled import compiled
 from support.tracking import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -48,14 +47,14 @@ class RunPod:
         self.variables = {
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "HOME": str(folder / "home"),
-            **compiled(),
+            "PYTHONDONTWRITEBYTECODE": "1",
             "SMALT_ROOT": str(folder),
             "SMALT_CONTROL_GROUPS": str(folder / "cgroup"),
         }
         self.port = free_port()
         self.recorder_tools = SOURCE
         self.recorder_variables = {
-            **compiled(),
+            "PYTHONDONTWRITEBYTECODE": "1",
             "SMALT_ROOT": str(folder),
             "SMALT_PAGE_PORT": str(self.port),
             **tracking,

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from support.compiled import compiled
 from support.virtualenvs import python_of
 
 SOURCE = Path(__file__).resolve().parents[2] / "scorer_image/src"
@@ -130,7 +129,7 @@ def _start(whose: Whose, setup: Setup, folder: Path, port: int, further_port: in
     variables = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
-        **compiled(),
+        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         **{name: filled(value) for name, value in setup.variables.items()},
     }

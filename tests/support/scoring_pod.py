@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any
 
 from smalt_scorer.digests import manifest, manifest_digest
-from support.compiled import compiled
 from support.run_pod import wait_until
 from support.tracking import free_port
 
@@ -113,7 +112,7 @@ class ScoringPod:
             "PATH": f"{self.python.parent}:/usr/bin:/bin",
             "HOME": str(self.folder),
             "PYTHONPATH": str(self.source),
-            **compiled(),
+            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
         }
         command = self.started_by([str(self.python), "-m", "smalt_scorer", *arguments])

@@ -15,7 +15,6 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-from support.compiled import compiled
 from support.virtualenvs import python_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -84,7 +83,7 @@ class TrackingServer:
         environment = {
             "PATH": f"{python.parent}:/usr/bin:/bin",
             "PYTHONPATH": str(SOURCE),
-            **compiled(),
+            "PYTHONDONTWRITEBYTECODE": "1",
             "HOME": str(self.folder),
             "SMALT_ALLOWED_HOSTS": self.allowed_hosts,
             "SMALT_HOST": "127.0.0.1",
