@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from unit.scorer.test_models import SMALL, TRAPS, archive
+from unit.scorer.test_models import TRAPS, archive, small
 
 from support.resident import measured
 from support.scoring_pod import ScoringPod
@@ -37,11 +38,11 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
 
 @pytest.mark.parametrize(("name", "content", "told"), TRAPS, ids=range(len(TRAPS)))
 def test_a_trap_ends_the_pod_with_words_and_unopened(
-    tmp_path: Path, usual: dict[str, int], name: str, content: bytes, told: str
+    tmp_path: Path, usual: dict[str, int], name: str, content: Callable[[], bytes], told: str
 ) -> None:
-    message, memory = ended(tmp_path / "pod", name, content)
+    message, memory = ended(tmp_path / "pod", name, content())
     assert message["reason"] == "ModelNotLoadable" and told in message["message"]
     assert name in message["message"]
     of = "skops" if "as a skops model" in told else Path(name).suffix
-    assert memory - usual[of] < len(SMALL), "less than what it unpacks to"
+    assert memory - usual[of] < len(small()), "less than what it unpacks to"
     assert not list(tmp_path.rglob("x.npy")), "nothing is written where its members say"

@@ -128,6 +128,8 @@ class RunPod:
         return message
 
     def _ended(self, process: subprocess.Popen[bytes], until: float) -> int:
+        if process.poll() is not None:  # its number may be another's by now
+            return process.returncode
         # Not process.wait(timeout), which looks now and then, and would be up to 50 ms late.
         end = os.pidfd_open(process.pid)
         try:
