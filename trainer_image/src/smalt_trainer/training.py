@@ -44,10 +44,9 @@ class Training:
     def run(self, contract_file: Optional[Path] = None) -> int:
         """Everything; 0 when the script succeeded, else 1. Its last words are written in every case."""
         contract: Optional[Contract] = None
-        lock: Optional[int] = None
         try:
             self.stopping.preparing = True
-            lock = hold(self.places.training_lock)
+            hold(self.places.training_lock)
             contract = read_contract(contract_file or self.places.contract)
             self._work(contract)
         except Exception as error:
@@ -60,8 +59,6 @@ class Training:
             if self.outcome.succeeded
             else f"failed: {self.outcome.reason}: {self.outcome.message}"
         )
-        if lock is not None:
-            os.close(lock)  # all is said and laid down: the recorder need not wait for this process to be taken down
         return 0 if self.outcome.succeeded else 1
 
     def _work(self, contract: Contract) -> None:
