@@ -35,8 +35,8 @@ def make(folder: Path) -> None:
 
 def _install(python: Path) -> None:
     """By uv, which takes a fifth of pip's time; where it cannot, by pip, whose settings and credentials it may lack."""
+    _pip_install(python, INSTALLER)
     try:
-        _pip_install(python, INSTALLER)
         options: list[str | Path] = ["--quiet", "--compile-bytecode", "--require-hashes", "--python", python]
         variables = {"UV_CACHE_DIR": str(cache() / "uv"), **pip.for_uv(pip.settings(python))}
         run([python.parent / "uv", "pip", "install", *options, "-r", REPOSITORY / LOCK], environment=variables)
