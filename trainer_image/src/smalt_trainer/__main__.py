@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Callable, Optional, Sequence
 
 from smalt_trainer import __version__
 from smalt_trainer.places import Places
@@ -62,56 +62,77 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+# What each command imports, it imports when it is wanted: each container needs its own part, and a run begins the sooner.
+
+
+def _run(options: argparse.Namespace, places: Places) -> int:
+    from smalt_trainer.training import run_training
+
+    return run_training(places, options.contract)
+
+
+def _record(options: argparse.Namespace, places: Places) -> int:
+    from smalt_trainer.recorder import run_recorder
+
+    return run_recorder(places, options.contract)
+
+
+def _fetch(options: argparse.Namespace, places: Places) -> int:
+    from smalt_trainer.fetching import run_fetch
+
+    return run_fetch(places, options.contract, options.announce)
+
+
+def _build_image(options: argparse.Namespace, places: Places) -> int:
+    from smalt_trainer.image_building import run_image_building
+
+    return run_image_building(places, options.contract, options.announce)
+
+
+def _git_credential(options: argparse.Namespace, _places: Places) -> int:
+    from smalt_trainer.credentials import answer_git
+
+    return answer_git(options.folder, options.operation)
+
+
+def _registration(options: argparse.Namespace, places: Places) -> int:
+    from smalt_trainer.registration.command import Folders, run_step
+
+    folders = Folders(options.source, options.converted, options.into, options.environment, options.cache)
+    return run_step(options.step, options.contract, folders, places.termination)
+
+
+def _install(options: argparse.Namespace, _places: Places) -> int:
+    from smalt_trainer.install import install_tools
+
+    install_tools(options.into)
+    return 0
+
+
+def _environment(options: argparse.Namespace, places: Places) -> int:
+    from smalt_trainer.preparing import Preparing, make_environment
+
+    code = places.root / "fetched/code"
+    told = Preparing(options.source, options.into, places.termination, code, options.cache, options.announce)
+    return make_environment(told)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace, Places], int]] = {
+    "run": _run,
+    "record": _record,
+    "fetch": _fetch,
+    "git-credential": _git_credential,
+    "install": _install,
+    "environment": _environment,
+    "build-image": _build_image,
+    "registration": _registration,
+}
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Parse and do; the exit code."""
     options = _parser().parse_args(arguments)
-    return _do(options, _places(dict(os.environ), options.command))
-
-
-def _do(options: argparse.Namespace, places: Places) -> int:
-    # Imported when wanted: each container needs its own part, and a run begins the sooner.
-    if options.command == "run":
-        from smalt_trainer.training import run_training
-
-        return run_training(places, options.contract)
-    if options.command == "record":
-        from smalt_trainer.recorder import run_recorder
-
-        return run_recorder(places, options.contract)
-    if options.command == "fetch":
-        from smalt_trainer.fetching import run_fetch
-
-        return run_fetch(places, options.contract, options.announce)
-    if options.command == "build-image":
-        from smalt_trainer.image_building import run_image_building
-
-        return run_image_building(places, options.contract, options.announce)
-    if options.command == "git-credential":
-        from smalt_trainer.credentials import answer_git
-
-        return answer_git(options.folder, options.operation)
-    if options.command == "registration":
-        from smalt_trainer.registration.command import Folders, run_step
-
-        folders = Folders(options.source, options.converted, options.into, options.environment, options.cache)
-        return run_step(options.step, options.contract, folders, places.termination)
-    if options.command == "install":
-        from smalt_trainer.install import install_tools
-
-        install_tools(options.into)
-        return 0
-    from smalt_trainer.preparing import Preparing, make_environment
-
-    return make_environment(
-        Preparing(
-            options.source,
-            options.into,
-            places.termination,
-            places.root / "fetched/code",
-            options.cache,
-            options.announce,
-        )
-    )
+    return _COMMANDS[options.command](options, _places(dict(os.environ), options.command))
 
 
 if __name__ == "__main__":
