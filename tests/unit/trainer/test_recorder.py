@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from smalt_trainer.exchange import leave
 from support.fake_tracking import FakeTracking
 from support.run_pod import RunPod, mlflow_variables, wait_until
 
@@ -252,6 +254,29 @@ def test_what_is_known_before_the_scripts_end_is_stored_before_it_and_once(serve
     assert server.artifacts["logs/stdout.txt"] == b"said\n"
     digests = [name for names in server.tagged for name in names if name.startswith("smalt.digest.")]
     assert sorted(digests) == [f"smalt.digest.{name}" for name in ("code", "environment", "parameters")]
+
+
+def test_a_record_that_is_half_written_is_not_stored_yet(server: FakeTracking, it: RunPod) -> None:
+    """The wrapper names its digest when it has written it; here there is none, and the test writes in its place."""
+    name = "environment/versions.json"
+    for path, text in {
+        "work/code/train.py": "pass",
+        "exchange/logs/stdout.txt": "",
+        f"exchange/{name}": "half",
+    }.items():
+        (it.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (it.folder / path).write_text(text)
+    leave(it.folder / "exchange/facts.json", {"digests": {"code": "sha256:1"}})
+    it.start_recorder()
+    wait_until(lambda: "logs/stdout.txt" in server.stored, "the first round")
+    time.sleep(0.3)
+    (it.folder / "exchange" / name).write_text("whole")
+    leave(it.folder / "exchange/facts.json", {"digests": {"code": "sha256:1", "environment": "sha256:2"}})
+    wait_until(lambda: name in server.stored, "the record")
+    assert server.artifacts[name] == b"whole"
+    it.terminate()
+    assert it.recorder is not None and it.recorder.wait(20) == 1
+    assert server.stored.count(name) == 1
 
 
 def test_what_could_not_be_stored_early_is_stored_at_the_end(server: FakeTracking, it: RunPod) -> None:

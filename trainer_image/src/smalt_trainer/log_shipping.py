@@ -56,7 +56,8 @@ class LogShipper:
             with stream:
                 status = os.fstat(stream.fileno())
                 state = (status.st_size, status.st_mtime_ns)
-                if self._states.get(name) == state:
+                is_to_come = not status.st_size and not name.startswith("logs/")  # an artifact that is just being begun
+                if is_to_come or self._states.get(name) == state:
                     continue
                 try:
                     self._store(name, stream)
