@@ -47,9 +47,9 @@ check-imports:
 check-generated:
 	$(BIN)/python -m smalt.crds --check
 
-# Beside each other, and what takes many seconds is left to `make test`. Halves by folder, so that neither loads the other's.
+# Two halves beside each other, by folder, so that neither loads what the other tests. What is `slow` is left to `make test`.
 WITH_MODELS := tests/unit/scorer tests/unit/profile tests/unit/card
-# Plugins of tests that these are not.
+# Without the plugins that other tests use, which take seconds to load.
 QUICK := $(BIN)/python -m pytest -q -p no:schemathesis -p no:anyio -m "not controlplane and not cluster and not slow"
 
 check-models:
